@@ -1,0 +1,234 @@
+"""One session's rows, and the rules by which an append is refused or applied.
+
+Nothing in here awaits, so an append happens whole or not at all.
+Records are kept as they were encoded: what a SQL store would refuse is refused here too,
+and reading decodes anew, so that a value that does not survive its round trip cannot hide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+
+from rainengine.core.abc import (
+    INTAKE_KINDS,
+    Appended,
+    EncodedEntry,
+    Lease,
+    LeaseChange,
+    SessionIndex,
+    SessionInfo,
+    Snapshot,
+)
+from rainengine.core.codec import EncodedAppend, EncodedRecord, chain_hash, decode
+from rainengine.core.errors import DuplicateTrigger, FenceLost, LeaseHeld, SequenceConflict
+from rainengine.core.records import (
+    Head,
+    OutcomeRecord,
+    StoredRecord,
+    TriggerRecord,
+)
+
+
+@attrs.frozen(kw_only=True)
+class OutboxRow:
+    """Something to be delivered; `sequence` is the last one of its append."""
+
+    session_id: str
+    sequence: int
+    ordinal: int
+    topic: str
+    payload: str
+
+
+@attrs.define(eq=False)
+class Session:
+    """The rows of one session. `records[n - 1]` and `hashes[n - 1]` belong to sequence n."""
+
+    session_id: str
+    head: Head
+    records: list[EncodedRecord] = attrs.field(factory=list)
+    hashes: list[bytes] = attrs.field(factory=list)
+    index: SessionIndex = SessionIndex(state="empty")
+    owner: str | None = None
+    expires_at_ms: int = 0
+    fence: int = 0
+    trigger_sequences: dict[str, int] = attrs.field(factory=dict)
+    outcome_sequences: dict[str, int] = attrs.field(factory=dict)
+    snapshots: dict[int, Snapshot] = attrs.field(factory=dict)
+    outbox: list[OutboxRow] = attrs.field(factory=list)
+
+    def refuse(
+        self,
+        records: Sequence[EncodedRecord],
+        *,
+        expected: Head | None,
+        fence: int | None,
+        lease: LeaseChange | None,
+        now_ms: int,
+    ) -> None:
+        """Raise the first error of `Ledger.append` that applies, in the order given there."""
+        self._refuse_duplicates(records)
+        if fence is not None and fence != self.fence:
+            raise FenceLost(self.session_id, fence, self.fence)
+        if self.owner is not None and self.expires_at_ms > now_ms:
+            self._refuse_beside(self.owner, records, fence, lease)
+        if expected is not None and expected != self.head:
+            raise SequenceConflict(self.session_id, expected.sequence, self.head.sequence)
+
+    def _refuse_duplicates(self, records: Sequence[EncodedRecord]) -> None:
+        fresh: dict[str, int] = {}
+        for sequence, new in enumerate(records, self.head.sequence + 1):
+            key = new.idempotency_key
+            if key is None or new.kind != TriggerRecord.kind:
+                continue
+            first = self.trigger_sequences.get(key) or fresh.setdefault(key, sequence)
+            if first != sequence:
+                raise DuplicateTrigger(self.session_id, key, first)
+
+    def _refuse_beside(
+        self,
+        holder: str,
+        records: Sequence[EncodedRecord],
+        fence: int | None,
+        lease: LeaseChange | None,
+    ) -> None:
+        if lease is not None:
+            allowed = lease.owner == holder and (lease.action == "take" or fence is not None)
+        else:
+            allowed = fence is not None or all(new.kind in INTAKE_KINDS for new in records)
+        if not allowed:
+            raise LeaseHeld(self.session_id, holder, self.expires_at_ms)
+
+    def apply(
+        self,
+        batch: EncodedAppend,
+        *,
+        lease: LeaseChange | None,
+        index: SessionIndex | None,
+        now_ms: int,
+    ) -> Appended:
+        """Store what `refuse` let pass."""
+        first = self.head.sequence + 1
+        self._chain(batch.records)
+        if lease is not None:
+            self._change_lease(lease, now_ms)
+        if index is not None:
+            self.index = index
+        for ordinal, (topic, payload) in enumerate(batch.outbox):
+            self.outbox.append(
+                OutboxRow(
+                    session_id=self.session_id,
+                    sequence=self.head.sequence,
+                    ordinal=ordinal,
+                    topic=topic,
+                    payload=payload,
+                )
+            )
+        return Appended(head=self.head, first_sequence=first, fence=self.fence)
+
+    def _chain(self, records: list[EncodedRecord]) -> None:
+        if not records:
+            return
+        sequence, digest = self.head.sequence, self.head.hash
+        for record in records:
+            sequence += 1
+            digest = chain_hash(digest, sequence, record)
+            self.hashes.append(digest)
+            if record.kind == TriggerRecord.kind and record.idempotency_key is not None:
+                self.trigger_sequences[record.idempotency_key] = sequence
+            elif record.kind == OutcomeRecord.kind and record.trigger_id is not None:
+                self.outcome_sequences[record.trigger_id] = sequence
+        self.records += records
+        self.head = Head(sequence, digest)
+
+    def _change_lease(self, lease: LeaseChange, now_ms: int) -> None:
+        if lease.action == "free":
+            self.owner, self.expires_at_ms = None, 0
+            return
+        self.owner, self.expires_at_ms = lease.owner, now_ms + lease.ttl_ms
+        if lease.action == "take":
+            self.fence += 1
+
+    def heartbeat(self, *, owner: str, fence: int, expires_at_ms: int) -> Head:
+        """Extend the lease, or raise `FenceLost`."""
+        if (owner, fence) != (self.owner, self.fence):
+            raise FenceLost(self.session_id, fence, self.fence)
+        self.expires_at_ms = expires_at_ms
+        return self.head
+
+    def release(self, *, owner: str, fence: int) -> None:
+        """Free the lease where it is still this owner's."""
+        if (owner, fence) == (self.owner, self.fence):
+            self.owner, self.expires_at_ms = None, 0
+
+    def lease(self) -> Lease:
+        """The lease as it stands, expired or not."""
+        return Lease(
+            owner=self.owner, expires_at_ms=self.expires_at_ms, fence=self.fence, head=self.head
+        )
+
+    def info(self) -> SessionInfo:
+        """The session's line in a listing."""
+        times = [self.records[end].occurred_at_ms for end in (0, -1)] if self.records else [0, 0]
+        return SessionInfo(
+            session_id=self.session_id,
+            head=self.head,
+            state=self.index.state,
+            agent=self.index.agent,
+            wake_due_at_ms=self.index.wake_due_at_ms,
+            lease_owner=self.owner,
+            lease_expires_at_ms=self.expires_at_ms,
+            fence=self.fence,
+            first_recorded_at_ms=times[0],
+            last_recorded_at_ms=times[1],
+        )
+
+    def stored(self, sequence: int) -> StoredRecord:
+        """Decode the record with this sequence."""
+        row = self.records[sequence - 1]
+        return StoredRecord(
+            session_id=self.session_id,
+            sequence=sequence,
+            occurred_at_ms=row.occurred_at_ms,
+            kind=row.kind,
+            version=row.version,
+            trigger_id=row.trigger_id,
+            idempotency_key=row.idempotency_key,
+            record=decode(row.kind, row.version, row.payload),
+            hash=self.hashes[sequence - 1],
+        )
+
+    def encoded(self, sequence: int) -> EncodedEntry:
+        """Return the record with this sequence as it was hashed."""
+        row = self.records[sequence - 1]
+        return EncodedEntry(
+            sequence=sequence,
+            kind=row.kind,
+            version=row.version,
+            occurred_at_ms=row.occurred_at_ms,
+            trigger_id=row.trigger_id,
+            idempotency_key=row.idempotency_key,
+            payload=row.payload,
+            hash=self.hashes[sequence - 1],
+        )
+
+    def page(self, after: int, limit: int) -> range:
+        """The sequences of a page of records."""
+        start = max(after, 0) + 1
+        return range(start, min(start + max(limit, 0), self.head.sequence + 1))
+
+    def outcome(self, idempotency_key: str) -> OutcomeRecord | None:
+        """The newest outcome of the run that the trigger with this key began or resumed."""
+        begun = self.trigger_sequences.get(idempotency_key)
+        if begun is None:
+            return None
+        trigger = self.stored(begun).record
+        if not isinstance(trigger, TriggerRecord):
+            return None
+        ended = self.outcome_sequences.get(trigger.resumes or trigger.trigger_id, 0)
+        if ended < begun:  # the run was paused before this trigger resumed it
+            return None
+        outcome = self.stored(ended).record
+        return outcome if isinstance(outcome, OutcomeRecord) else None

@@ -1,0 +1,35 @@
+"""The contract of a ledger, one promise a function.
+
+A store's tests run every function in `LEDGER_CHECKS` with a `LedgerMaker`.
+A check that does not hold raises `CheckFailed` and says what it saw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+from rainengine.core.testing._ledger_checks import (
+    _admission,
+    _appends,
+    _capabilities,
+    _leases,
+    _precedence,
+    _races,
+    _reads,
+    _sessions,
+)
+from rainengine.core.testing._maker import LedgerMaker
+
+LedgerCheck: TypeAlias = Callable[[LedgerMaker], Awaitable[None]]
+
+LEDGER_CHECKS: tuple[LedgerCheck, ...] = (
+    *_appends.CHECKS,
+    *_precedence.CHECKS,
+    *_leases.CHECKS,
+    *_reads.CHECKS,
+    *_sessions.CHECKS,
+    *_capabilities.CHECKS,
+    *_admission.CHECKS,
+    *_races.CHECKS,
+)

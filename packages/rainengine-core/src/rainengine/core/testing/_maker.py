@@ -1,0 +1,99 @@
+"""What a store's author hands to the ledger checks, and what the checks make of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Protocol, cast, runtime_checkable
+from uuid import uuid4
+
+import attrs
+
+from rainengine.core.abc import (
+    EncodedEntry,
+    EncodedRecords,
+    Lease,
+    Ledger,
+    LedgerStore,
+    SessionInfo,
+    SessionLeases,
+    SessionQuery,
+    Snapshots,
+    Watch,
+)
+
+
+class LedgerMaker(Protocol):
+    """Opens handles on one backing store, which may hold other tenants' sessions already.
+
+    Every check works under tenants with new names, so one database serves all checks.
+    """
+
+    def open(self) -> AbstractAsyncContextManager[LedgerStore]:
+        """Open one more handle on the same backing store, as another process would."""
+        ...
+
+    async def let_pass(self, ms: int) -> None:
+        """Return once the clock that judges leases has moved on by at least `ms` milliseconds."""
+        ...
+
+
+@runtime_checkable
+class FullLedger(Ledger, SessionLeases, Snapshots, Watch, EncodedRecords, Protocol):
+    """A ledger with every capability that the checks look at."""
+
+
+@attrs.frozen(kw_only=True)
+class Picture:
+    """Everything that a ledger shows of a session."""
+
+    lease: Lease
+    info: SessionInfo | None
+    entries: tuple[EncodedEntry, ...]
+
+
+def new_tenant() -> str:
+    """A tenant name that no other check uses."""
+    return f"check-{uuid4().hex}"
+
+
+def tenant_of(store: LedgerStore, tenant: str) -> FullLedger:
+    """The tenant's ledger with all its capabilities."""
+    ledger = store.for_tenant(tenant)
+    if not isinstance(ledger, FullLedger):
+        raise TypeError(f"{ledger!r} lacks a capability that LEDGER_CHECKS needs")
+    return ledger
+
+
+@asynccontextmanager
+async def one_ledger(maker: LedgerMaker) -> AsyncIterator[FullLedger]:
+    """A new tenant's ledger."""
+    async with maker.open() as store:
+        yield tenant_of(store, new_tenant())
+
+
+@asynccontextmanager
+async def two_ledgers(maker: LedgerMaker) -> AsyncIterator[tuple[FullLedger, FullLedger]]:
+    """A new tenant's ledger through two handles on one backing store."""
+    tenant = new_tenant()
+    async with maker.open() as one, maker.open() as other:
+        yield tenant_of(one, tenant), tenant_of(other, tenant)
+
+
+async def picture(ledger: FullLedger, session_id: str) -> Picture:
+    """Read everything that the ledger shows of a session."""
+    return Picture(
+        lease=await ledger.lease_of(session_id),
+        info=await _listing(ledger, session_id),
+        entries=tuple(await ledger.read_encoded(session_id, limit=100_000)),
+    )
+
+
+async def _listing(ledger: Ledger, session_id: str) -> SessionInfo | None:
+    query = SessionQuery()
+    while True:
+        page = await ledger.list_sessions(query)
+        found = [info for info in page.sessions if info.session_id == session_id]
+        if found or page.next is None:
+            return cast("SessionInfo | None", found[0] if found else None)
+        query = attrs.evolve(query, after=page.next)
