@@ -1,0 +1,50 @@
+"""Durable AI agents over an append-only ledger: the engine and all that a host uses every day.
+
+More lives in `rainengine.core.records` (what the ledger stores), `rainengine.core.abc` (what can
+be plugged in), `rainengine.core.errors` and `rainengine.core.testing`.
+"""
+
+from __future__ import annotations
+
+from rainengine.core.engine import AdvanceResult as AdvanceResult
+from rainengine.core.engine import Agent as Agent
+from rainengine.core.engine import AgentEngine as AgentEngine
+from rainengine.core.engine import ContinueRequest as ContinueRequest
+from rainengine.core.engine import EngineOutcome as EngineOutcome
+from rainengine.core.engine import ProcessRequest as ProcessRequest
+from rainengine.core.engine import StateDelta as StateDelta
+from rainengine.core.engine import Submitted as Submitted
+from rainengine.core.engine import WakeRequest as WakeRequest
+from rainengine.core.environment import RandomIds as RandomIds
+from rainengine.core.environment import SystemClock as SystemClock
+from rainengine.core.inmemory import InMemoryLedger as InMemoryLedger
+from rainengine.core.inmemory import ScriptedProvider as ScriptedProvider
+from rainengine.core.loop import RunResult as RunResult
+from rainengine.core.loop import run_until_terminal as run_until_terminal
+from rainengine.core.records import AgentProfile as AgentProfile
+from rainengine.core.records import Approval as Approval
+from rainengine.core.records import CallSkills as CallSkills
+from rainengine.core.records import Continue as Continue
+from rainengine.core.records import Delegate as Delegate
+from rainengine.core.records import DelegationResult as DelegationResult
+from rainengine.core.records import EnginePolicy as EnginePolicy
+from rainengine.core.records import ExternalEvent as ExternalEvent
+from rainengine.core.records import HumanInput as HumanInput
+from rainengine.core.records import MemoryArchive as MemoryArchive
+from rainengine.core.records import MemorySearch as MemorySearch
+from rainengine.core.records import Message as Message
+from rainengine.core.records import Plan as Plan
+from rainengine.core.records import PlannedSkillCall as PlannedSkillCall
+from rainengine.core.records import ProactiveHeartbeat as ProactiveHeartbeat
+from rainengine.core.records import ProviderConfig as ProviderConfig
+from rainengine.core.records import ResourcePolicy as ResourcePolicy
+from rainengine.core.records import Respond as Respond
+from rainengine.core.records import RetryPolicy as RetryPolicy
+from rainengine.core.records import RuleTrigger as RuleTrigger
+from rainengine.core.records import ScheduledWake as ScheduledWake
+from rainengine.core.records import Suspend as Suspend
+from rainengine.core.records import SystemObservation as SystemObservation
+from rainengine.core.records import Webhook as Webhook
+from rainengine.core.records import Yield as Yield
+from rainengine.core.tools import NativeSkill as NativeSkill
+from rainengine.core.tools import skill as skill

@@ -1,0 +1,32 @@
+"""Records and bytes: the only place that knows how facts are written down."""
+
+from __future__ import annotations
+
+from rainengine.core.codec._admission import MAX_PAYLOAD_BYTES as MAX_PAYLOAD_BYTES
+from rainengine.core.codec._admission import check_identifier as check_identifier
+from rainengine.core.codec._admission import clean_text as clean_text
+from rainengine.core.codec._admission import parse_json as parse_json
+from rainengine.core.codec._appends import EncodedAppend as EncodedAppend
+from rainengine.core.codec._appends import encode_append as encode_append
+from rainengine.core.codec._contract import make_converter as make_converter
+from rainengine.core.codec._digests import body_hash as body_hash
+from rainengine.core.codec._digests import call_key as call_key
+from rainengine.core.codec._digests import canonical_json as canonical_json
+from rainengine.core.codec._digests import chain_hash as chain_hash
+from rainengine.core.codec._digests import genesis_hash as genesis_hash
+from rainengine.core.codec._digests import prompt_hash as prompt_hash
+from rainengine.core.codec._shapes import parameter_shape as parameter_shape
+from rainengine.core.codec._shapes import parameters_of as parameters_of
+from rainengine.core.codec._shapes import schema_of as schema_of
+from rainengine.core.codec._shapes import structure as structure
+from rainengine.core.codec._shapes import to_json as to_json
+from rainengine.core.codec._families import ACTIONS as ACTIONS
+from rainengine.core.codec._families import EVENTS as EVENTS
+from rainengine.core.codec._families import RECORDS as RECORDS
+from rainengine.core.codec._families import TRIGGERS as TRIGGERS
+from rainengine.core.codec._wire import EncodedRecord as EncodedRecord
+from rainengine.core.codec._wire import decode as decode
+from rainengine.core.codec._wire import decode_value as decode_value
+from rainengine.core.codec._wire import encode as encode
+from rainengine.core.codec._wire import encode_batch as encode_batch
+from rainengine.core.codec._wire import encode_value as encode_value

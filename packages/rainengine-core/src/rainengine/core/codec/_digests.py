@@ -1,0 +1,79 @@
+"""Hashes: of requests, of tool calls, of prompts, and the chain through a session's records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from hashlib import sha256
+
+import rfc8785
+
+from rainengine.core.codec._wire import EncodedRecord, encode_value
+from rainengine.core.records import JsonObject, JsonValue, Trigger
+
+
+def canonical_json(value: JsonValue) -> bytes:
+    """Return the RFC 8785 form (JSON Canonicalization Scheme).
+
+    Integers beyond 2^53 have none there; they are written as text with a leading `#`.
+    """
+    try:
+        return rfc8785.dumps(value)
+    except rfc8785.IntegerDomainError:
+        return rfc8785.dumps(_integers_as_text(value))
+
+
+def _integers_as_text(value: JsonValue) -> JsonValue:
+    if isinstance(value, dict):
+        return {key: _integers_as_text(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_integers_as_text(item) for item in value]
+    if isinstance(value, int) and abs(value) > 2**53 - 1:
+        return f"#{value}"
+    return value
+
+
+def body_hash(trigger: Trigger, scopes: Iterable[str]) -> str:
+    """Hash a request, so that the same key with another body is noticed. Hex SHA-256."""
+    import msgspec
+
+    names: list[JsonValue] = [*sorted(scopes)]
+    body: JsonObject = {"scopes": names, "trigger": msgspec.to_builtins(trigger)}
+    return sha256(canonical_json(body)).hexdigest()
+
+
+def call_key(tenant: str, session_id: str, graph_id: str, call_id: str, args: JsonObject) -> str:
+    """The idempotency key of a tool call: the same on every attempt and after every crash."""
+    return sha256(canonical_json([tenant, session_id, graph_id, call_id, args])).hexdigest()
+
+
+def prompt_hash(*parts: object) -> str:
+    """Hash what a model is shown. Hex SHA-256."""
+    return sha256(encode_value(parts)).hexdigest()
+
+
+def genesis_hash(tenant: str, session_id: str) -> bytes:
+    """The hash before a session's first record: what ties the chain to its place."""
+    return sha256(_lengthed(b"rainengine ledger 1", tenant.encode(), session_id.encode())).digest()
+
+
+def chain_hash(previous: bytes, sequence: int, record: EncodedRecord) -> bytes:
+    """The hash of a record: SHA-256 over the one before it and all stored fields.
+
+    Fields are preceded by their length, so that no two different records read the same.
+    """
+    return sha256(
+        previous
+        + _lengthed(
+            b"%d" % sequence,
+            record.kind.encode(),
+            b"%d" % record.version,
+            b"%d" % record.occurred_at_ms,
+            b"-" if record.trigger_id is None else b"+" + record.trigger_id.encode(),
+            b"-" if record.idempotency_key is None else b"+" + record.idempotency_key.encode(),
+            record.payload.encode(),
+        )
+    ).digest()
+
+
+def _lengthed(*fields: bytes) -> bytes:
+    return b"".join([b"%d:%b" % (len(field), field) for field in fields])

@@ -1,0 +1,112 @@
+"""What a batch of records means to the outside: events, changed ids, listings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rainengine.core.abc import SessionIndex, SessionState
+from rainengine.core.engine._requests import StateDelta, WakeRequest
+from rainengine.core.projection import SessionProjection
+from rainengine.core.records import (
+    ArtifactProduced,
+    DelegationRequested,
+    GoalCreated,
+    HumanInputRequested,
+    KernelEvent,
+    KernelEventRecord,
+    ObservationAppended,
+    OutcomeRecord,
+    Record,
+    StopReason,
+    TaskAbandoned,
+    TaskBlocked,
+    TaskClaimed,
+    TaskCompleted,
+    TaskFailed,
+    TaskPlanned,
+    TriggerRecord,
+    WakeCompleted,
+    WakeRequested,
+    WakeScheduled,
+)
+
+_STATES: dict[StopReason, SessionState] = {
+    "responded": "completed",
+    "yielded": "completed",
+    "max_steps_reached": "stopped",
+    "deadline_exceeded": "stopped",
+    "cancelled": "stopped",
+    "provider_failure": "failed",
+    "policy_aborted": "failed",
+    "suspended": "suspended",
+    "delegated": "delegated",
+}
+
+_TASK_EVENTS = (
+    TaskPlanned,
+    TaskClaimed,
+    TaskBlocked,
+    TaskCompleted,
+    TaskFailed,
+    TaskAbandoned,
+    HumanInputRequested,
+)
+
+
+def events_in(records: Sequence[Record]) -> list[KernelEvent]:
+    """The kernel events of a batch, in order."""
+    return [record.event for record in records if isinstance(record, KernelEventRecord)]
+
+
+def delta_of(events: Sequence[KernelEvent]) -> StateDelta:
+    """The ids that these events touch."""
+    return StateDelta(
+        created_goal_ids=tuple(e.goal_id for e in events if isinstance(e, GoalCreated)),
+        updated_task_ids=tuple(e.task_id for e in events if isinstance(e, _TASK_EVENTS)),
+        observation_ids=tuple(
+            e.observation_id for e in events if isinstance(e, ObservationAppended)
+        ),
+        artifact_ids=tuple(e.artifact_id for e in events if isinstance(e, ArtifactProduced)),
+        delegation_correlation_ids=tuple(
+            e.correlation_id for e in events if isinstance(e, DelegationRequested)
+        ),
+    )
+
+
+def wake_of(events: Sequence[KernelEvent]) -> WakeRequest | None:
+    """The first wake that was asked for."""
+    for event in events:
+        if isinstance(event, WakeRequested | WakeScheduled):
+            return WakeRequest(
+                wake_id=event.wake_id, due_at_ms=event.due_at_ms, reason=event.reason
+            )
+    return None
+
+
+def index_after(
+    projection: SessionProjection, records: Sequence[Record], events: Sequence[KernelEvent]
+) -> SessionIndex | None:
+    """How a batch changes the session's row in listings, or None where it does not."""
+    state: SessionState | None = None
+    agent = None
+    for record in records:
+        if isinstance(record, TriggerRecord):
+            state, agent = "running", record.agent.name
+        elif isinstance(record, OutcomeRecord):
+            state = _STATES[record.stop_reason] if not projection.queue else "running"
+    wake_due = _wake_due_after(projection, events)
+    if state is None and wake_due is None:
+        return None
+    return SessionIndex(state=state or "running", agent=agent, wake_due_at_ms=wake_due)
+
+
+def _wake_due_after(projection: SessionProjection, events: Sequence[KernelEvent]) -> int | None:
+    due = {wake.wake_id: wake.due_at_ms for wake in projection.world.wakes.values()}
+    changed = False
+    for event in events:
+        if isinstance(event, WakeRequested | WakeScheduled):
+            due[event.wake_id] = event.due_at_ms
+            changed = True
+        elif isinstance(event, WakeCompleted):
+            changed |= due.pop(event.wake_id, None) is not None
+    return min(due.values(), default=0) if changed else None

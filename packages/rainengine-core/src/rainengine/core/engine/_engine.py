@@ -1,0 +1,258 @@
+"""The engine: moves sessions, one durable step at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from rainengine.core import telemetry
+from rainengine.core.abc import (
+    Clock,
+    IdSource,
+    Ledger,
+    LlmProvider,
+    Skill,
+)
+from rainengine.core.engine._deltas import delta_of, wake_of
+from rainengine.core.engine._intake import Intake, Known
+from rainengine.core.engine._ledgers import Backing
+from rainengine.core.engine._requests import (
+    AdvanceResult,
+    Agent,
+    ContinueRequest,
+    EngineOutcome,
+    ProcessRequest,
+    Submitted,
+)
+from rainengine.core.engine._session import Holder, OpenSession, Outdated
+from rainengine.core.engine._sessions import SessionCache, turn
+from rainengine.core.engine._steps import Stepper
+from rainengine.core.environment import RandomIds, SystemClock
+from rainengine.core.errors import InvalidSkill, LeaseHeld, SessionBusy, SessionNotFound
+from rainengine.core.kernel import ContextBuilder, IntentClassifier, build_context, classify
+from rainengine.core.records import CancelRequest, EnginePolicy, NewRecord, ProviderConfig
+from rainengine.core.tools import check_schema
+
+if TYPE_CHECKING:
+    from rainengine.core.records import OutcomeRecord
+
+
+class AgentEngine:
+    """Advances the sessions of one agent on one tenant's ledger.
+
+    `policy` and `provider_config` hold for requests that bring none of their own.
+    `owner` names this process in leases. Give it a stable name, unique among the processes that
+    share the ledger: restarted under the same name, a process takes up its own sessions at once;
+    without one it waits until the leases of its former self, `lease_ttl_ms` long, have run out.
+    """
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        provider: LlmProvider,
+        skills: Iterable[Skill] = (),
+        agent: Agent = Agent(),  # noqa: B008  # frozen
+        policy: EnginePolicy = EnginePolicy(),  # noqa: B008  # frozen
+        provider_config: ProviderConfig = ProviderConfig(),  # noqa: B008  # frozen
+        owner: str | None = None,
+        lease_ttl_ms: int = 30_000,
+        cached_sessions: int = 256,
+        build_context: ContextBuilder = build_context,
+        classify: IntentClassifier = classify,
+        clock: Clock | None = None,
+        ids: IdSource | None = None,
+    ) -> None:
+        clock, ids = clock or SystemClock(), ids or RandomIds()
+        self._ledger = ledger
+        self._clock = clock
+        self._agent = agent
+        self._skills: dict[str, Skill] = {}
+        holder = Holder(owner=owner or ids.new_id(), ttl_ms=lease_ttl_ms)
+        backing = Backing.of(ledger)
+        self._sessions = SessionCache(backing, holder, clock, cached_sessions)
+        self._intake = Intake(
+            backing=backing,
+            agent=agent,
+            policy=policy,
+            provider=provider_config,
+            classify=classify,
+            clock=clock,
+            ids=ids,
+        )
+        self._stepper = Stepper(
+            agent=agent,
+            provider=provider,
+            skills=self._skills,
+            intake=self._intake,
+            build_context=build_context,
+            clock=clock,
+            ids=ids,
+        )
+        for one in skills:
+            self.register_skill(one)
+
+    @property
+    def ledger(self) -> Ledger:
+        """The ledger that this engine writes to."""
+        return self._ledger
+
+    @property
+    def agent(self) -> Agent:
+        """The agent whose runs this engine serves."""
+        return self._agent
+
+    def register_skill(self, skill: Skill) -> None:
+        """Offer a skill from the next step on.
+
+        Raises `InvalidSkill` where the name is taken or the schema is none.
+        """
+        name = skill.manifest.name
+        if name in self._skills:
+            raise InvalidSkill(name, "is registered already: unregister it first")
+        try:
+            check_schema(skill.manifest.input_schema)
+        except ValueError as error:
+            raise InvalidSkill(name, f"its input schema cannot be used: {error}") from error
+        self._skills[name] = skill
+
+    def unregister_skill(self, name: str) -> None:
+        """Offer a skill no longer. A call that is running goes on; later ones are refused."""
+        self._skills.pop(name, None)
+
+    async def advance(self, request: ProcessRequest | ContinueRequest) -> AdvanceResult:
+        """Move a session one durable step.
+
+        Asks the provider at most once and runs at most one graph of tool calls.
+        What happened is stored when this returns; an exception leaves what was stored before it,
+        and the session is continued by calling again.
+
+        Raises:
+            SessionBusy: somebody else holds the session; try again after its lease.
+            RunInProgress: the same idempotency key is worked on elsewhere for longer than `wait_ms`.
+            IdempotencyMismatch: the key was used for another request.
+            SessionNotFound: there is nothing to continue.
+            AgentMismatch: the run belongs to another agent's engine.
+            InadmissibleValue: the request breaks the admission rule; nothing was stored.
+            LedgerError: the ledger failed; ``FenceLost`` means that another holder took over.
+        """
+        attributes = {
+            telemetry.AGENT_NAME: self._agent.name,
+            telemetry.CONVERSATION: request.session_id,
+        }
+        with telemetry.span(telemetry.INVOKE_AGENT, self._agent.name, attributes):
+            async with turn(self._ledger, request.session_id):
+                while True:
+                    session = await self._sessions.get(request.session_id)
+                    try:
+                        return await self._advance(session, request)
+                    except Outdated:
+                        await session.refresh()
+                    except LeaseHeld as held:
+                        raise SessionBusy(
+                            held.session_id, held.owner, held.expires_at_ms
+                        ) from held
+                    finally:
+                        self._sessions.keep(session)
+
+    async def _advance(
+        self, session: OpenSession, request: ProcessRequest | ContinueRequest
+    ) -> AdvanceResult:
+        if isinstance(request, ContinueRequest):
+            return await self._continue(session)
+        accepted = await self._intake.accept(session, request)
+        if isinstance(accepted, Known):
+            return await self._repeat(session, request, accepted)
+        outcome = await self._stepper.step(session)
+        return self._result(session, accepted, outcome)
+
+    async def _continue(self, session: OpenSession) -> AdvanceResult:
+        if not session.holding and not await session.refresh():
+            raise Outdated
+        projection = session.projection
+        if projection.sequence == 0:
+            raise SessionNotFound(session.session_id)
+        run = projection.run or (projection.queue[0] if projection.queue else None)
+        if run is not None:
+            outcome = await self._stepper.step(session)
+            return self._result(session, run.trigger_id, outcome)
+        last = projection.last_outcome
+        return AdvanceResult(
+            session_id=session.session_id,
+            trigger_id=None if last is None else last.trigger_id,
+            outcome=None if last is None else EngineOutcome.of(last, replay=True),
+            idle=True,
+        )
+
+    async def _repeat(
+        self, session: OpenSession, request: ProcessRequest, known: Known
+    ) -> AdvanceResult:
+        """Answer a request whose idempotency key was used before."""
+        record = known.outcome
+        if record is None and not session.holding:
+            record = await self._outcome_elsewhere(session, request, known)
+        if record is not None:
+            return AdvanceResult(
+                session_id=session.session_id,
+                trigger_id=known.trigger_id,
+                outcome=EngineOutcome.of(record, replay=True),
+            )
+        outcome = await self._stepper.step(session)
+        return self._result(session, known.trigger_id, outcome)
+
+    async def _outcome_elsewhere(
+        self, session: OpenSession, request: ProcessRequest, known: Known
+    ) -> OutcomeRecord | None:
+        owner = self._sessions.holder.owner
+        if not await session.refresh():
+            raise Outdated
+        lease = session.lease
+        if lease is None or lease.owner == owner or request.idempotency_key is None:
+            return None
+        if self._intake.is_free(lease.owner, lease.expires_at_ms):
+            return None
+        record = await self._intake.await_outcome(
+            session.session_id, request.idempotency_key, known.trigger_id, request.wait_ms
+        )
+        if record is None and not await session.refresh():
+            raise Outdated
+        return record
+
+    def _result(
+        self, session: OpenSession, trigger_id: str, outcome: OutcomeRecord | None
+    ) -> AdvanceResult:
+        session.offer_snapshot()
+        events = tuple(session.emitted)
+        return AdvanceResult(
+            session_id=session.session_id,
+            trigger_id=trigger_id,
+            outcome=None if outcome is None else EngineOutcome.of(outcome),
+            emitted_events=events,
+            state_delta=delta_of(events),
+            wake_request=wake_of(events),
+        )
+
+    async def submit(self, request: ProcessRequest) -> Submitted:
+        """Make a trigger durable without working on it, also while somebody holds the session.
+
+        It waits for its turn; `advance` with a `ContinueRequest` gets to it.
+        Raises `IdempotencyMismatch`, `InadmissibleValue` and `LedgerError`.
+        """
+        return await self._intake.submit(request)
+
+    async def cancel(
+        self, session_id: str, reason: str, *, trigger_id: str | None = None
+    ) -> None:
+        """Ask for a run to be stopped, from any process; its next step ends it.
+
+        Without `trigger_id` it is whichever run is active, or the next one waiting.
+        Raises `SessionNotFound` and `LedgerError`.
+        """
+        head = await self._ledger.head(session_id)
+        if head.sequence == 0:
+            raise SessionNotFound(session_id)
+        record = CancelRequest(reason=reason, trigger_id=trigger_id)
+        new = NewRecord(record, self._clock.now_ms(), trigger_id)
+        await self._ledger.append(session_id, [new], expected=None)
+
+

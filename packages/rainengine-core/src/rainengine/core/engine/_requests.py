@@ -1,0 +1,129 @@
+"""What goes into an advance and what comes out of it."""
+
+from __future__ import annotations
+
+import attrs
+
+from rainengine.core.records import (
+    AgentProfile,
+    AgentRef,
+    EnginePolicy,
+    KernelEvent,
+    OutcomeRecord,
+    ProviderConfig,
+    StopReason,
+    Trigger,
+)
+
+
+@attrs.frozen(kw_only=True)
+class Agent:
+    """Who an engine is: a name, a version and a profile. Each trigger names it."""
+
+    name: str = "default"
+    version: str = "1"
+    profile: AgentProfile = AgentProfile()
+
+    @property
+    def ref(self) -> AgentRef:
+        """The name and version as a trigger records them."""
+        return AgentRef(name=self.name, version=self.version)
+
+
+@attrs.frozen(kw_only=True)
+class ProcessRequest:
+    """Something happened: bring it to the session and take a step.
+
+    `granted_scopes` is what the caller may do; an agent's default scopes are added by the engine.
+    The same `idempotency_key` again gives the recorded outcome, or goes on with the run.
+    `wait_ms` is how long to wait where that run is being worked on elsewhere.
+    """
+
+    session_id: str
+    trigger: Trigger
+    idempotency_key: str | None = None
+    granted_scopes: tuple[str, ...] = ()
+    policy: EnginePolicy | None = None
+    provider: ProviderConfig | None = None
+    wait_ms: int = 30_000
+
+
+@attrs.frozen(kw_only=True)
+class ContinueRequest:
+    """Take the session's next step. What the run may do stands in its trigger's record."""
+
+    session_id: str
+
+
+@attrs.frozen(kw_only=True)
+class EngineOutcome:
+    """How a run ended or paused. `idempotent_replay`: it had ended before this request came."""
+
+    trigger_id: str
+    stop_reason: StopReason
+    response: str | None
+    detail: str | None
+    steps_executed: int
+    idempotent_replay: bool
+    resume_token: str | None
+
+    @classmethod
+    def of(cls, record: OutcomeRecord, *, replay: bool = False) -> EngineOutcome:
+        """The outcome that a record tells of."""
+        return cls(
+            trigger_id=record.trigger_id,
+            stop_reason=record.stop_reason,
+            response=record.response,
+            detail=record.detail,
+            steps_executed=record.steps_executed,
+            idempotent_replay=replay,
+            resume_token=record.resume_token,
+        )
+
+
+@attrs.frozen(kw_only=True)
+class StateDelta:
+    """Ids of what an advance changed in the agent's world."""
+
+    created_goal_ids: tuple[str, ...] = ()
+    updated_task_ids: tuple[str, ...] = ()
+    observation_ids: tuple[str, ...] = ()
+    artifact_ids: tuple[str, ...] = ()
+    delegation_correlation_ids: tuple[str, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class WakeRequest:
+    """The agent asked to be woken. `due_at_ms` is Unix time."""
+
+    wake_id: str
+    due_at_ms: int
+    reason: str
+
+
+@attrs.frozen(kw_only=True)
+class AdvanceResult:
+    """What one advance did. Without an outcome the run goes on: continue it.
+
+    `trigger_id` is the request's own trigger, or the one that was worked on;
+    `outcome.trigger_id` may be another's, where an earlier run had to be finished first.
+    `idle`: nothing was left to do, and `outcome` is the session's last one.
+    """
+
+    session_id: str
+    trigger_id: str | None
+    outcome: EngineOutcome | None
+    emitted_events: tuple[KernelEvent, ...] = ()
+    state_delta: StateDelta = StateDelta()
+    wake_request: WakeRequest | None = None
+    idle: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class Submitted:
+    """A trigger that is durable and waits for its turn. `duplicate`: its key was known."""
+
+    session_id: str
+    trigger_id: str
+    sequence: int
+    duplicate: bool

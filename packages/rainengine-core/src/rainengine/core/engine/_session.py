@@ -1,0 +1,291 @@
+"""One session as an engine holds it: its projection, its head, its lease.
+
+Rules:
+
+- The projection is folded only from what the ledger has stored.
+- After any failed append nothing is assumed: the session is `stale` and has to be loaded again.
+- While the lease is held, only intake (triggers, cancel requests) can come in between; the
+  batch is then appended again at the new head, so a result once obtained is never dropped.
+- While it is not held, anything may have happened: `Outdated` says that the projection was
+  brought up to date and the decision has to be made anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+import trio
+
+from rainengine.core import codec
+from rainengine.core.abc import (
+    Appended,
+    Clock,
+    Lease,
+    LeaseChange,
+    SessionLeases,
+    Snapshot,
+    is_intake,
+)
+from rainengine.core.engine._deltas import events_in, index_after
+from rainengine.core.engine._ledgers import Backing
+from rainengine.core.errors import (
+    DuplicateTrigger,
+    FenceLost,
+    InadmissibleValue,
+    LeaseHeld,
+    LedgerCorrupt,
+    LedgerUnavailable,
+    SequenceConflict,
+)
+from rainengine.core.projection import PROJECTION_VERSION, SessionProjection, fold
+from rainengine.core.records import (
+    CoordinationClaim,
+    Head,
+    KernelEvent,
+    NewRecord,
+    OutcomeRecord,
+    Record,
+    StoredRecord,
+    TriggerRecord,
+)
+
+PAGE = 1000
+SNAPSHOT_WHEN_BUSY = 500
+SNAPSHOT_WHEN_IDLE = 100
+
+
+class Outdated(Exception):
+    """Somebody else moved the session; it was loaded again and has to be looked at anew."""
+
+
+@attrs.frozen(kw_only=True)
+class Holder:
+    """Who holds sessions, and for how long at a time."""
+
+    owner: str
+    ttl_ms: int
+
+
+@attrs.define(kw_only=True)
+class OpenSession:
+    """A session in this engine's memory; whoever uses it has the session's lock."""
+
+    backing: Backing
+    session_id: str
+    holder: Holder
+    clock: Clock
+    head: Head
+    projection: SessionProjection = attrs.field(factory=SessionProjection)
+    fence: int | None = None
+    holding: bool = False
+    stale: bool = False
+    lease: Lease | None = None
+    snapshot_sequence: int = 0
+    emitted: list[KernelEvent] = attrs.field(factory=list)
+
+    # Loading.
+
+    @classmethod
+    async def load(
+        cls, backing: Backing, session_id: str, holder: Holder, clock: Clock
+    ) -> OpenSession:
+        """Load the session from its newest snapshot and the records after it."""
+        head = Head(0, codec.genesis_hash(backing.ledger.tenant, session_id))
+        session = cls(
+            backing=backing, session_id=session_id, holder=holder, clock=clock, head=head
+        )
+        blank = attrs.evolve(session, projection=SessionProjection(), emitted=[])
+        await session._take_snapshot()
+        if await session.refresh():
+            return session
+        await blank.refresh()
+        return blank
+
+    async def _take_snapshot(self) -> None:
+        snapshots = self.backing.snapshots
+        if snapshots is None:
+            return
+        snapshot = await snapshots.load_snapshot(self.session_id, PROJECTION_VERSION)
+        if snapshot is None:
+            return
+        try:
+            self.projection = codec.decode_value(snapshot.payload, SessionProjection)
+        except LedgerCorrupt:
+            return  # a snapshot is disposable; the records are the truth
+        self.head = Head(snapshot.sequence, snapshot.hash)
+        self.snapshot_sequence = snapshot.sequence
+
+    async def refresh(self) -> bool:
+        """Take in what others appended, and learn who holds the session.
+
+        False means that the ledger holds another history than the one known here
+        (it was erased, or restored): the session has to be loaded from its start.
+        """
+        if self.backing.leases is not None:
+            self.lease = await self.backing.leases.lease_of(self.session_id)
+            self.fence = self.lease.fence
+            if self.lease.head == self.head:
+                return True
+        known = self.head.sequence
+        tail = await self._read_from(max(known - 1, 0))
+        if known:
+            if not tail or tail[0].sequence != known or tail[0].hash != self.head.hash:
+                self.stale = True
+                return False
+            del tail[0]
+        for record in tail:
+            self._take_in(record)
+        return True
+
+    async def _read_from(self, after: int) -> list[StoredRecord]:
+        records: list[StoredRecord] = []
+        while True:
+            page = await self.backing.ledger.read(self.session_id, after=after, limit=PAGE)
+            records += page
+            if len(page) < PAGE:
+                return records
+            after = page[-1].sequence
+
+    def _take_in(self, record: StoredRecord) -> None:
+        fold(self.projection, record.sequence, record)
+        self.head = Head(record.sequence, record.hash)
+
+    # Appending.
+
+    async def commit(
+        self,
+        records: Sequence[Record],
+        *,
+        trigger_id: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> None:
+        """Append records as one batch, taking or extending the lease, and fold them.
+
+        `trigger_id` and `idempotency_key` are those of a trigger among the records;
+        other records belong to the active run. Raises what `Ledger.append` raises, and `Outdated`.
+        """
+        batch = self._with_claim(records)
+        run = self.projection.run
+        owner_id = trigger_id or (None if run is None else run.trigger_id)
+        outcome_key = None if run is None else run.idempotency_key
+        now_ms = self.clock.now_ms()
+        new = [
+            NewRecord(record, now_ms, owner_id, _key_of(record, idempotency_key, outcome_key))
+            for record in batch
+        ]
+        try:
+            appended = await self._append(new, batch)
+        except (DuplicateTrigger, InadmissibleValue, LeaseHeld, Outdated):
+            raise  # nothing was stored, and what is known here still holds
+        except BaseException:
+            self.stale = True
+            raise
+        for sequence, entry in enumerate(new, start=appended.first_sequence):
+            fold(self.projection, sequence, entry)
+        self.head = appended.head
+        self.emitted += events_in(batch)
+
+    async def _append(self, new: Sequence[NewRecord], batch: Sequence[Record]) -> Appended:
+        while True:
+            lease = self._lease_for(batch)
+            try:
+                appended = await self.backing.ledger.append(
+                    self.session_id,
+                    new,
+                    expected=self.head,
+                    fence=self.fence,
+                    lease=lease,
+                    index=index_after(self.projection, batch, events_in(batch)),
+                )
+            except (SequenceConflict, FenceLost) as error:
+                if not self.holding:
+                    raise Outdated from error
+                if isinstance(error, FenceLost):
+                    raise
+                await self._take_in_intake(error)
+            else:
+                self.fence = self.fence if lease is None else appended.fence
+                self.holding = lease.action != "free" if lease is not None else not _ends(batch)
+                return appended
+
+    def _with_claim(self, records: Sequence[Record]) -> list[Record]:
+        if self.holding or self.backing.leases is None or self.projection.run is None:
+            return list(records)
+        claim = CoordinationClaim(
+            owner=self.holder.owner,
+            fence=(self.fence or 0) + 1,
+            previous_owner=(self.lease.owner if self.lease is not None else None) or "",
+        )
+        return [claim, *records]
+
+    def _lease_for(self, batch: Sequence[Record]) -> LeaseChange | None:
+        if self.backing.leases is None:
+            return None
+        if not self.holding:
+            return LeaseChange("take", self.holder.owner, self.holder.ttl_ms)
+        if _ends(batch) and not self.projection.queue:
+            return LeaseChange("free", self.holder.owner)
+        return LeaseChange("extend", self.holder.owner, self.holder.ttl_ms)
+
+    async def _take_in_intake(self, conflict: SequenceConflict) -> None:
+        tail = await self._read_from(self.head.sequence)
+        if not tail or not all(is_intake(record.record) for record in tail):
+            raise conflict
+        for record in tail:
+            self._take_in(record)
+
+    # Holding.
+
+    async def claim(self) -> None:
+        """Hold the session before an effect, where no append has taken the lease yet."""
+        if not self.holding and self.backing.leases is not None:
+            await self.commit(())
+
+    async def keep_alive(self) -> None:
+        """Extend the lease again and again, until cancelled or lost (`FenceLost`)."""
+        leases = self.backing.leases
+        if leases is None:
+            return
+        while True:
+            await trio.sleep(self.holder.ttl_ms / 3000)
+            if self.holding and self.fence is not None:
+                await self._beat(leases, self.fence)
+
+    async def _beat(self, leases: SessionLeases, fence: int) -> None:
+        owner, ttl_ms = self.holder.owner, self.holder.ttl_ms
+        try:
+            await leases.heartbeat(self.session_id, owner=owner, fence=fence, ttl_ms=ttl_ms)
+        except LedgerUnavailable:
+            pass  # the next beat may get through; until then the fence keeps this safe
+        except FenceLost:
+            self.stale = True
+            raise
+
+    def offer_snapshot(self) -> None:
+        """Have the projection saved, if enough has been added since it was saved last."""
+        fresh = self.head.sequence - self.snapshot_sequence
+        limit = SNAPSHOT_WHEN_BUSY if self.projection.run is not None else SNAPSHOT_WHEN_IDLE
+        snapshots = self.backing.snapshots
+        if fresh < limit or snapshots is None:
+            return
+        self.snapshot_sequence = self.head.sequence
+        snapshots.offer_snapshot(
+            self.session_id,
+            Snapshot(
+                projection_version=PROJECTION_VERSION,
+                sequence=self.head.sequence,
+                hash=self.head.hash,
+                payload=codec.encode_value(self.projection).decode(),
+            ),
+        )
+
+
+def _ends(batch: Sequence[Record]) -> bool:
+    return any(isinstance(record, OutcomeRecord) for record in batch)
+
+
+def _key_of(record: Record, trigger_key: str | None, outcome_key: str | None) -> str | None:
+    if isinstance(record, TriggerRecord):
+        return trigger_key
+    return outcome_key if isinstance(record, OutcomeRecord) else None

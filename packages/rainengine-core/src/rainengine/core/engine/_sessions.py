@@ -1,0 +1,66 @@
+"""The sessions that an engine has in memory, and the lock that lets one advance at a time."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from weakref import WeakKeyDictionary
+
+import attrs
+import trio
+
+from rainengine.core.abc import Clock, Ledger
+from rainengine.core.engine._ledgers import Backing
+from rainengine.core.engine._session import Holder, OpenSession
+
+_LOCKS: WeakKeyDictionary[Ledger, dict[str, _Turn]] = WeakKeyDictionary()
+"""By ledger handle, as two engines in one process may share one."""
+
+
+@attrs.define
+class _Turn:
+    lock: trio.Lock = attrs.field(factory=trio.Lock)
+    waiting: int = 0
+
+
+@asynccontextmanager
+async def turn(ledger: Ledger, session_id: str) -> AsyncIterator[None]:
+    """Wait for this process's turn on a session."""
+    turns = _LOCKS.setdefault(ledger, {})
+    mine = turns.setdefault(session_id, _Turn())
+    mine.waiting += 1
+    try:
+        async with mine.lock:
+            yield
+    finally:
+        mine.waiting -= 1
+        if not mine.waiting:
+            del turns[session_id]
+
+
+@attrs.define
+class SessionCache:
+    """The projections of recently used sessions; the least recently used one goes first."""
+
+    backing: Backing
+    holder: Holder
+    clock: Clock
+    limit: int
+    _sessions: OrderedDict[str, OpenSession] = attrs.field(factory=OrderedDict, init=False)
+
+    async def get(self, session_id: str) -> OpenSession:
+        """Return the session, from memory or from the ledger. The caller has its turn."""
+        session = self._sessions.pop(session_id, None)
+        if session is None or session.stale:
+            session = await OpenSession.load(self.backing, session_id, self.holder, self.clock)
+        session.emitted = []
+        return session
+
+    def keep(self, session: OpenSession) -> None:
+        """Remember a session after use, unless an append left it in doubt."""
+        if session.stale:
+            return
+        self._sessions[session.session_id] = session
+        while len(self._sessions) > self.limit:
+            self._sessions.popitem(last=False)

@@ -1,0 +1,276 @@
+"""One step of one session: ask the kernel what is next, do that one thing, record it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import NoReturn
+
+import attrs
+import trio
+
+from rainengine.core.abc import (
+    Clock,
+    IdSource,
+    LlmProvider,
+    ProviderDecision,
+    ProviderRequest,
+    Skill,
+    SkillContext,
+    StepContext,
+)
+from rainengine.core.engine import _asking as asking
+from rainengine.core.engine._intake import Intake
+from rainengine.core.engine._requests import Agent
+from rainengine.core.engine._session import OpenSession
+from rainengine.core.errors import AgentMismatch, InadmissibleValue, ProviderError
+from rainengine.core.kernel import (
+    Activate,
+    AskProvider,
+    ContextBuilder,
+    Finish,
+    Idle,
+    RunGraph,
+    closing_records,
+    complaint,
+    deadline_ms,
+    effective_policy,
+    follow,
+    next_effect,
+    offered_skills,
+    progress,
+)
+from rainengine.core.projection import Graph, Run, new_graph
+from rainengine.core.records import (
+    EnginePolicy,
+    ModelDecision,
+    OutcomeRecord,
+    ProviderUsage,
+    Record,
+    SkillInputValidation,
+    ToolExecutionGraph,
+)
+from rainengine.core.tools import GraphRunner, Inspection, Inspector
+
+
+@attrs.frozen(kw_only=True)
+class Stepper:
+    """Takes steps with the services of one engine."""
+
+    agent: Agent
+    provider: LlmProvider
+    skills: Mapping[str, Skill]
+    intake: Intake
+    build_context: ContextBuilder
+    clock: Clock
+    ids: IdSource
+
+    async def step(self, session: OpenSession) -> OutcomeRecord | None:
+        """Move the session one step; return the outcome if its run ended."""
+        while True:
+            run = session.projection.run
+            policy = EnginePolicy() if run is None else self._policy(session, run)
+            effect = next_effect(session.projection, policy, self.clock.now_ms())
+            if isinstance(effect, Idle):
+                return None
+            if isinstance(effect, Activate):
+                self._check_agent(effect.run)
+                batch = self.intake.activation(effect.run)
+                await session.commit(batch, trigger_id=effect.run.trigger_id)
+                continue
+            active = _Step(self, session, session.projection.run, policy)
+            return await active.perform(effect)
+
+    def _policy(self, session: OpenSession, run: Run) -> EnginePolicy:
+        self._check_agent(run)
+        return effective_policy(run.policy, session.projection.overlay)
+
+    def _check_agent(self, run: Run) -> None:
+        if run.agent.name != self.agent.name:
+            raise AgentMismatch(run.agent.name, self.agent.name)
+
+
+@attrs.define
+class _Step:
+    """A step of an active run."""
+
+    services: Stepper
+    session: OpenSession
+    run: Run
+    policy: EnginePolicy
+
+    async def perform(self, effect: Finish | RunGraph | AskProvider) -> OutcomeRecord | None:
+        if isinstance(effect, Finish):
+            return await self._finish([], effect, steps=self.run.steps)
+        await self.session.claim()
+        if isinstance(effect, RunGraph):
+            return await self._held(self._resume_graph)
+        return await self._held(lambda nursery: self._ask(nursery, effect.step))
+
+    async def _held(
+        self, work: Callable[[trio.Nursery], Awaitable[OutcomeRecord | None]]
+    ) -> OutcomeRecord | None:
+        """Do the work while the lease is kept alive."""
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.session.keep_alive)
+                outcome = await work(nursery)
+                nursery.cancel_scope.cancel()
+            return outcome
+        except BaseExceptionGroup as group:
+            _raise_first(group)
+
+    # The model.
+
+    async def _ask(self, nursery: trio.Nursery, step: int) -> OutcomeRecord | None:
+        request = self._request(step)
+        seen = self._window_range()
+        remaining_ms = request.context.deadline_ms - self.services.clock.now_ms()
+        timeout_ms = max(min(self.policy.provider_timeout_ms, remaining_ms), 1)
+        answer = await asking.ask(self.services.provider, request, timeout_ms)
+        if isinstance(answer, ProviderError):
+            return await self._finish_failed(step, answer, timeout_ms)
+        context = asking.manifest_of(request, seen)
+        usage = asking.usage_records(step, answer)
+        action = asking.readable(answer.action)
+        reason = (
+            str(action)
+            if isinstance(action, InadmissibleValue)
+            else complaint(action, self.policy)
+        )
+        if isinstance(action, InadmissibleValue) or reason is not None:
+            refused = asking.invalid_decision(
+                step, answer.action, reason or "", context, answer.model
+            )
+            await self.session.commit([*usage, refused])
+            return None
+        decision = ModelDecision(step=step, action=action, context=context, model=answer.model)
+        followed = follow(action, self.run.trigger_id, step)
+        batch = [*usage, decision, *followed.records]
+        if followed.finish is not None:
+            return await self._finish(
+                batch, followed.finish, steps=step, response=followed.response
+            )
+        if followed.graph is not None:
+            await self._begin_graph(nursery, batch, followed.graph)
+        else:
+            await self.session.commit(batch)
+        return None
+
+    def _request(self, step: int) -> ProviderRequest:
+        services, run, projection = self.services, self.run, self.session.projection
+        profile = services.agent.profile
+        manifests = tuple(skill.manifest for skill in services.skills.values())
+        return ProviderRequest(
+            trigger=run.trigger,
+            context=StepContext(
+                tenant=self.session.backing.ledger.tenant,
+                session_id=self.session.session_id,
+                trigger_id=run.trigger_id,
+                agent=run.agent,
+                step=step,
+                granted_scopes=run.granted_scopes,
+                deadline_ms=deadline_ms(run, self.policy),
+            ),
+            messages=services.build_context(projection, run, profile),
+            available_skills=offered_skills(
+                manifests, run.granted_scopes, profile.allowed_skills, projection.skills
+            ),
+            config=run.provider,
+            policy=self.policy,
+        )
+
+    def _window_range(self) -> tuple[int, int]:
+        window = self.session.projection.window
+        recent = window[-self.services.agent.profile.memory.max_recent_items :]
+        return (recent[0].sequence if recent else 0, self.session.projection.sequence)
+
+    async def _finish_failed(
+        self, step: int, error: ProviderError, timeout_ms: int
+    ) -> OutcomeRecord | None:
+        record = asking.failure_record(step, self.run.provider.model, error)
+        finish = Finish("provider_failure", f"{error.kind}: {record.error}")
+        if error.kind == "timeout" and timeout_ms < self.policy.provider_timeout_ms:
+            limit = self.policy.max_execution_time_ms
+            finish = Finish("deadline_exceeded", f"max_execution_time_ms={limit} is over")
+        return await self._finish([record], finish, steps=step)
+
+    async def _finish(
+        self, batch: list[Record], finish: Finish, *, steps: int, response: str | None = None
+    ) -> OutcomeRecord:
+        cost = sum(record.cost_micros for record in batch if isinstance(record, ProviderUsage))
+        closing = closing_records(
+            self.session.projection,
+            self.run,
+            finish,
+            steps=steps,
+            now_ms=self.services.clock.now_ms(),
+            response=response,
+            cost_micros=cost,
+        )
+        await self.session.commit([*batch, *closing])
+        return next(record for record in closing if isinstance(record, OutcomeRecord))
+
+    # Tools.
+
+    async def _begin_graph(
+        self, nursery: trio.Nursery, batch: list[Record], record: ToolExecutionGraph
+    ) -> None:
+        graph = new_graph(record)
+        inspection = self._inspect(graph)
+        begun = progress(
+            graph,
+            refusals=inspection.refusals,
+            issued=inspection.issued,
+            limit=self.policy.max_parallel_skill_calls,
+        )
+        checks = SkillInputValidation(graph_id=graph.graph_id, checks=inspection.checks)
+        await self.session.commit([*batch, checks, *begun.records])
+        if self.run.graph is not None:
+            await self._runner(self.run.graph).run(nursery, inspection, begun.starts)
+
+    async def _resume_graph(self, nursery: trio.Nursery) -> None:
+        graph = self.run.graph
+        if graph is not None:
+            await self._runner(graph).resume(nursery, self._inspect(graph))
+
+    def _inspect(self, graph: Graph) -> Inspection:
+        return Inspector(
+            tenant=self.session.backing.ledger.tenant,
+            session_id=self.session.session_id,
+            projection=self.session.projection,
+            run=self.run,
+            policy=self.policy,
+            skills=self.services.skills,
+            allowed=self.services.agent.profile.allowed_skills,
+            now_ms=self.services.clock.now_ms(),
+        ).inspect(graph)
+
+    def _runner(self, graph: Graph) -> GraphRunner:
+        run = self.run
+        return GraphRunner(
+            graph=graph,
+            skills=self.services.skills,
+            policy=self.policy,
+            context=SkillContext(
+                tenant=self.session.backing.ledger.tenant,
+                session_id=self.session.session_id,
+                trigger_id=run.trigger_id,
+                graph_id=graph.graph_id,
+                step=graph.step,
+                granted_scopes=run.granted_scopes,
+                fence=self.session.fence or 0,
+            ),
+            deadline_ms=deadline_ms(run, self.policy),
+            clock=self.services.clock,
+            ids=self.services.ids,
+            commit=self.session.commit,
+        )
+
+
+def _raise_first(group: BaseExceptionGroup[BaseException]) -> NoReturn:
+    """Raise the one exception that matters: a nursery wraps even a single one in a group."""
+    first: BaseException = group
+    while isinstance(first, BaseExceptionGroup):
+        real = [error for error in first.exceptions if not isinstance(error, trio.Cancelled)]
+        first = (real or first.exceptions)[0]
+    raise first

@@ -1,0 +1,112 @@
+"""What a model is shown: messages built from the projection.
+
+Invariant: every tool call in the messages is followed by exactly one result, and every result
+has its call, in whatever state the session is. It holds because the projection keeps calls and
+results in one item and lets go of whole items only; a result that is not there yet is given
+here as a failure that says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+from rainengine.core import records as r
+from rainengine.core.projection import Run, SessionProjection, WindowItem
+
+ContextBuilder: TypeAlias = Callable[
+    [SessionProjection, Run, r.AgentProfile], tuple[r.ChatMessage, ...]
+]
+"""Builds the messages for a run's next step; pure, and replaceable."""
+
+_CUT = (
+    "The conversation is longer than what follows."
+    " Earlier parts were left out; memory_search finds them."
+)
+_NO_RESULT = r.ToolFailure(kind="unknown_outcome", message="interrupted: there is no result")
+
+
+def build_context(
+    projection: SessionProjection, run: Run, profile: r.AgentProfile
+) -> tuple[r.ChatMessage, ...]:
+    """Return the agent's role, the latest summary and the newest items of the conversation."""
+    items = projection.window[-profile.memory.max_recent_items :]
+    messages = [_text("system", text) for text in _preamble(projection, profile, items)]
+    if not any(item.trigger_id == run.trigger_id for item in items):
+        messages.append(_input(run.trigger))
+    for item in items:
+        messages += _MESSAGES[item.role](item)
+    if run.plan is not None:
+        messages.append(_text("system", _plan_position(run.plan)))
+    return tuple(messages)
+
+
+def _preamble(
+    projection: SessionProjection, profile: r.AgentProfile, items: list[WindowItem]
+) -> list[str]:
+    preamble = [profile.role] if profile.role else []
+    if profile.goals:
+        preamble.append("Goals:\n" + "\n".join(f"- {goal}" for goal in profile.goals))
+    if projection.window_cut or len(items) < len(projection.window):
+        preamble.append(_CUT)
+    if projection.summary is not None:
+        preamble.append(f"Summary of what came before:\n{projection.summary.text}")
+    return preamble
+
+
+def _plan_position(plan: r.ExecutionPlan) -> str:
+    return f"Plan: {plan.objective} (step {plan.position + 1} of {len(plan.steps)})"
+
+
+def _text(role: r.Role, text: str) -> r.ChatMessage:
+    return r.ChatMessage(role, (r.TextPart(text),))
+
+
+def _input(trigger: r.Trigger) -> r.ChatMessage:
+    if isinstance(trigger, r.Message | r.HumanInput):
+        parts: list[r.Part] = [r.TextPart(trigger.content)]
+    else:
+        parts = [r.JsonPart(_facts_of(trigger))]
+    parts += [r.AttachmentPart(item) for item in getattr(trigger, "attachments", ())]
+    return r.ChatMessage("user", tuple(parts))
+
+
+def _facts_of(trigger: r.Trigger) -> r.JsonObject:
+    names = [name for name in trigger.__match_args__ if name != "attachments"]  # type: ignore[attr-defined]  # attrs sets it
+    return {"trigger": trigger.type} | {name: getattr(trigger, name) for name in names}
+
+
+def _of_input(item: WindowItem) -> list[r.ChatMessage]:
+    return [] if item.trigger is None else [_input(item.trigger)]
+
+
+def _of_reply(item: WindowItem) -> list[r.ChatMessage]:
+    return [_text("assistant", item.text)]
+
+
+def _of_note(item: WindowItem) -> list[r.ChatMessage]:
+    return [_text("system", f"Your last decision could not be followed: {item.text}")]
+
+
+def _of_calls(item: WindowItem) -> list[r.ChatMessage]:
+    calls = tuple(
+        r.ToolCallPart(call_id=call.call_id, name=call.name, args=call.args) for call in item.calls
+    )
+    results = tuple(_result_part(call, item.results.get(call.call_id)) for call in item.calls)
+    return [r.ChatMessage("assistant", calls), r.ChatMessage("tool", results)]
+
+
+def _result_part(call: r.PlannedSkillCall, result: r.ToolResult | None) -> r.ToolResultPart:
+    if result is None:
+        return r.ToolResultPart(call_id=call.call_id, name=call.name, failure=_NO_RESULT)
+    return r.ToolResultPart(
+        call_id=call.call_id, name=call.name, value=result.value, failure=result.failure
+    )
+
+
+_MESSAGES: dict[str, Callable[[WindowItem], list[r.ChatMessage]]] = {
+    "input": _of_input,
+    "reply": _of_reply,
+    "note": _of_note,
+    "calls": _of_calls,
+}

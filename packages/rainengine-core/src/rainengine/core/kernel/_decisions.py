@@ -1,0 +1,150 @@
+"""What follows from a model's decision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import attrs
+
+from rainengine.core.kernel._gates import Finish
+from rainengine.core.records import (
+    Action,
+    CallSkills,
+    Continue,
+    Deliberation,
+    EnginePolicy,
+    Plan,
+    PlannedSkillCall,
+    Record,
+    Respond,
+    ToolExecutionGraph,
+    Yield,
+)
+
+READY_TO_ACT = 0.7
+
+
+@attrs.frozen(kw_only=True)
+class Followed:
+    """What follows: records, and at most one of an outcome and a graph of calls."""
+
+    records: tuple[Record, ...] = ()
+    finish: Finish | None = None
+    response: str | None = None
+    graph: ToolExecutionGraph | None = None
+
+
+Complaint: TypeAlias = Callable[[Any, EnginePolicy], str | None]
+
+
+def complaint(action: object, policy: EnginePolicy) -> str | None:
+    """Return why a decision cannot be followed, or None."""
+    if not isinstance(action, Action):
+        return f"{type(action).__name__} is not an action"
+    check = _COMPLAINTS.get(type(action))
+    if check is None:
+        return f"this engine cannot follow the action {action.type!r}"
+    return check(action, policy)
+
+
+def _no_complaint(action: Action, policy: EnginePolicy) -> None:
+    return None
+
+
+def _about_plan(action: Plan, policy: EnginePolicy) -> str | None:
+    if 0 <= action.confidence <= 1:
+        return None
+    return f"confidence has to lie between 0 and 1, not at {action.confidence}"
+
+
+def _about_calls(action: CallSkills, policy: EnginePolicy) -> str | None:
+    calls = action.calls
+    if not calls:
+        return "the list of calls is empty"
+    if len(calls) > policy.max_ready_tool_nodes:
+        return f"{len(calls)} calls in one step, the limit is {policy.max_ready_tool_nodes}"
+    named = [call.call_id for call in calls if call.call_id]
+    twice = sorted({call_id for call_id in named if named.count(call_id) > 1})
+    if twice:
+        return f"call ids stand twice: {', '.join(twice)}"
+    unknown = sorted({d for call in calls for d in call.depends_on if d not in named})
+    if unknown:
+        return f"depends_on names calls that are not there: {', '.join(unknown)}"
+    return _about_cycle(calls)
+
+
+def _about_cycle(calls: Sequence[PlannedSkillCall]) -> str | None:
+    waiting = {call.call_id: set(call.depends_on) for call in calls}
+    while waiting:
+        free = [call_id for call_id, needs in waiting.items() if not needs & waiting.keys()]
+        if not free:
+            return f"calls wait for each other: {', '.join(sorted(waiting))}"
+        for call_id in free:
+            del waiting[call_id]
+    return None
+
+
+def with_ids(calls: Sequence[PlannedSkillCall]) -> tuple[PlannedSkillCall, ...]:
+    """Give an id to each call that came without one, unlike any other in the graph."""
+    taken = {call.call_id for call in calls}
+    named: list[PlannedSkillCall] = []
+    for number, call in enumerate(calls, start=1):
+        call_id = call.call_id or f"call_{number}"
+        while not call.call_id and call_id in taken:
+            call_id += "_"
+        named.append(call if call.call_id else attrs.evolve(call, call_id=call_id))
+        taken.add(call_id)
+    return tuple(named)
+
+
+def _respond(action: Respond, trigger_id: str, step: int) -> Followed:
+    return Followed(finish=Finish("responded", ""), response=action.content)
+
+
+def _yield(action: Yield, trigger_id: str, step: int) -> Followed:
+    return Followed(finish=Finish("yielded", action.reason))
+
+
+def _continue(action: Continue, trigger_id: str, step: int) -> Followed:
+    return Followed()
+
+
+def _plan(action: Plan, trigger_id: str, step: int) -> Followed:
+    deliberation = Deliberation(
+        step=step,
+        summary=action.summary,
+        candidate_actions=action.candidate_actions,
+        confidence=action.confidence,
+        status="ready_to_act" if action.confidence >= READY_TO_ACT else "needs_refinement",
+    )
+    return Followed(records=(deliberation,))
+
+
+def _call_skills(action: CallSkills, trigger_id: str, step: int) -> Followed:
+    graph = ToolExecutionGraph(
+        graph_id=f"{trigger_id}:{step}", step=step, calls=with_ids(action.calls)
+    )
+    return Followed(records=(graph,), graph=graph)
+
+
+_COMPLAINTS: dict[type[Action], Complaint] = {
+    Respond: _no_complaint,
+    Yield: _no_complaint,
+    Continue: _no_complaint,
+    Plan: _about_plan,
+    CallSkills: _about_calls,
+}
+
+_FOLLOW: dict[type[Action], Callable[[Any, str, int], Followed]] = {
+    Respond: _respond,
+    Yield: _yield,
+    Continue: _continue,
+    Plan: _plan,
+    CallSkills: _call_skills,
+}
+
+
+def follow(action: Action, trigger_id: str, step: int) -> Followed:
+    """Return what follows from an action about which there is no `complaint`."""
+    return _FOLLOW[type(action)](action, trigger_id, step)

@@ -1,0 +1,38 @@
+"""Conveniences around the engine: advancing until a run is over."""
+
+from __future__ import annotations
+
+import attrs
+
+from rainengine.core.engine import AgentEngine, ContinueRequest, EngineOutcome, ProcessRequest
+from rainengine.core.errors import SessionNotFound
+
+
+@attrs.frozen(kw_only=True)
+class RunResult:
+    """How a run ended, and how many advances that took."""
+
+    advances: int
+    outcome: EngineOutcome
+
+
+async def run_until_terminal(
+    engine: AgentEngine, request: ProcessRequest | ContinueRequest
+) -> RunResult:
+    """Advance a session until the request's run has an outcome, and return it.
+
+    A run always ends: every step counts towards `max_steps`, and time towards the deadline.
+    Runs that are ahead of it in the session are finished on the way.
+    Raises what `AgentEngine.advance` raises.
+    """
+    result = await engine.advance(request)
+    advances = 1
+    wanted = result.trigger_id
+    while result.outcome is None or result.outcome.trigger_id != wanted:
+        if result.idle:
+            break
+        result = await engine.advance(ContinueRequest(session_id=request.session_id))
+        advances += 1
+    if result.outcome is None:
+        raise SessionNotFound(request.session_id)
+    return RunResult(advances=advances, outcome=result.outcome)

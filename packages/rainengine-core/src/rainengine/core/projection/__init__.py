@@ -1,0 +1,22 @@
+"""From records to what they mean: the session's state, folded one record at a time."""
+
+from __future__ import annotations
+
+from rainengine.core.projection._session import fold as fold
+from rainengine.core.projection._state import PROJECTION_VERSION as PROJECTION_VERSION
+from rainengine.core.projection._state import Artifact as Artifact
+from rainengine.core.projection._state import Goal as Goal
+from rainengine.core.projection._state import Graph as Graph
+from rainengine.core.projection._state import Node as Node
+from rainengine.core.projection._state import Observation as Observation
+from rainengine.core.projection._state import Relationship as Relationship
+from rainengine.core.projection._state import Resource as Resource
+from rainengine.core.projection._state import Run as Run
+from rainengine.core.projection._state import SessionProjection as SessionProjection
+from rainengine.core.projection._state import SkillRecord as SkillRecord
+from rainengine.core.projection._state import Task as Task
+from rainengine.core.projection._state import UsageTotals as UsageTotals
+from rainengine.core.projection._state import Wake as Wake
+from rainengine.core.projection._state import WindowItem as WindowItem
+from rainengine.core.projection._state import World as World
+from rainengine.core.projection._tools import new_graph as new_graph

@@ -1,0 +1,131 @@
+"""Folding of tool graphs: which calls are open, and how skills have done."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rainengine.core.projection._runs import add_to_window
+from rainengine.core.projection._state import (
+    RECENT_CALLS,
+    Graph,
+    Node,
+    Run,
+    SessionProjection,
+    SkillRecord,
+    WindowItem,
+)
+from rainengine.core.records import (
+    FailureKind,
+    NewRecord,
+    Record,
+    StoredRecord,
+    ToolCalls,
+    ToolExecutionGraph,
+    ToolNodeCheckpoint,
+    ToolResult,
+)
+
+_NO_VERDICT_ON_SKILL: frozenset[FailureKind] = frozenset(
+    {"permission_denied", "capability_denied", "invalid_arguments", "cancelled"}
+)
+"""Failures that say nothing about how well the skill works."""
+
+
+def new_graph(record: ToolExecutionGraph) -> Graph:
+    """The state of a graph of which nothing has been started."""
+    return Graph(
+        graph_id=record.graph_id,
+        step=record.step,
+        nodes={call.call_id: Node(call=call) for call in record.calls},
+    )
+
+
+def _graph(
+    state: SessionProjection,
+    record: ToolExecutionGraph,
+    sequence: int,
+    entry: NewRecord | StoredRecord,
+) -> None:
+    if state.run is None:
+        return
+    state.run.graph = new_graph(record)
+    add_to_window(state, WindowItem(sequence=sequence, role="calls", calls=record.calls))
+
+
+def _open_graph(state: SessionProjection, graph_id: str) -> Graph | None:
+    graph = state.run.graph if state.run is not None else None
+    return graph if graph is not None and graph.graph_id == graph_id else None
+
+
+def _issued(state: SessionProjection, record: ToolCalls, *_: object) -> None:
+    graph = _open_graph(state, record.graph_id)
+    for call in record.calls if graph is not None else ():
+        node = graph.nodes[call.call_id]
+        node.effects = call.effects
+        node.idempotency_key = call.idempotency_key
+        node.skill_version = call.skill_version
+
+
+def _checkpoint(state: SessionProjection, record: ToolNodeCheckpoint, *_: object) -> None:
+    graph = _open_graph(state, record.graph_id)
+    for change in record.nodes if graph is not None else ():
+        node = graph.nodes[change.call_id]
+        node.status = change.statuses[-1]
+        node.attempt = change.attempt
+
+
+def _result(
+    state: SessionProjection, record: ToolResult, sequence: int, entry: NewRecord | StoredRecord
+) -> None:
+    run, graph = state.run, _open_graph(state, record.graph_id)
+    if run is None or graph is None or graph.nodes[record.call_id].settled:
+        return
+    node = graph.nodes[record.call_id]
+    node.settled = True
+    node.failed = record.failure is not None
+    run.tool_results += 1
+    run.tool_failures += node.failed
+    _add_to_conversation(state, record)
+    if node.attempt:
+        _score(state, run, record, entry.occurred_at_ms)
+    if all(other.settled for other in graph.nodes.values()):
+        _close(run, graph)
+
+
+def _close(run: Run, graph: Graph) -> None:
+    everything_failed = all(node.failed for node in graph.nodes.values())
+    run.failure_steps = run.failure_steps + 1 if everything_failed else 0
+    run.graph = None
+
+
+def _add_to_conversation(state: SessionProjection, record: ToolResult) -> None:
+    for item in reversed(state.window):
+        if item.role == "calls":
+            item.results[record.call_id] = record
+            return
+
+
+def _score(state: SessionProjection, run: Run, record: ToolResult, at_ms: int) -> None:
+    if record.failure is not None and record.failure.kind in _NO_VERDICT_ON_SKILL:
+        return
+    skill = state.skills.get(record.name)
+    if skill is None:
+        skill = state.skills[record.name] = SkillRecord()
+    succeeded = record.failure is None
+    skill.calls += 1
+    skill.recent.append(succeeded)
+    if len(skill.recent) > RECENT_CALLS:
+        del skill.recent[0]
+    if not succeeded:
+        skill.failures += 1
+        skill.last_failure_at_ms = at_ms
+    if record.name not in run.skills_used:
+        run.skills_used.append(record.name)
+
+
+TOOL_FOLDS: dict[type[Record], Any] = {
+    ToolExecutionGraph: _graph,
+    ToolCalls: _issued,
+    ToolNodeCheckpoint: _checkpoint,
+    ToolResult: _result,
+}

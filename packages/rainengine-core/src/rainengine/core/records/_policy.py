@@ -1,0 +1,163 @@
+"""Policies: the bounds within which an agent acts. The numbers are defaults, all overridable."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import attrs
+
+EffectClass: TypeAlias = Literal["pure", "idempotent", "unsafe"]
+"""What running a skill twice does: nothing; nothing, as the key is honoured; possibly harm."""
+
+LearningMode: TypeAlias = Literal["auto_with_guardrails", "advisory", "shadow"]
+
+
+@attrs.frozen(kw_only=True)
+class RetryPolicy:
+    """How often to try, and how long to wait in between.
+
+    The wait before attempt n + 1 is drawn evenly from 0 to
+    `min(max_interval_ms, initial_interval_ms * backoff_multiplier ** (n - 1))`
+    ("full jitter", https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).
+    """
+
+    max_attempts: int = 3
+    initial_interval_ms: int = 250
+    backoff_multiplier: float = 2.0
+    max_interval_ms: int = 10_000
+
+
+@attrs.frozen(kw_only=True)
+class ResourcePolicy:
+    """What one call of a skill may use. Fuel and memory bind WASM skills."""
+
+    timeout_ms: int = 5_000
+    max_memory_bytes: int = 8 * 1024 * 1024
+    max_fuel: int = 10_000_000
+    priority_class: int = 0
+    retry_policy: RetryPolicy = RetryPolicy()
+    dry_run_supported: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class SelfImprovementPolicy:
+    """How the engine may tune itself; see `EnginePolicy.self_improvement`."""
+
+    enabled: bool = True
+    mode: LearningMode = "auto_with_guardrails"
+    evaluator_model: str | None = None
+    reflection_interval_records: int = 8
+    min_observations_before_tuning: int = 2
+    max_policy_delta_percent: float = 25.0
+    require_approval_for_scope_expansion: bool = True
+    rollback_on_regression: bool = True
+
+
+@attrs.frozen(kw_only=True)
+class EnginePolicy:
+    """The operator's bounds for a run. Times are milliseconds, cost is in currency units."""
+
+    max_steps: int = 16
+    max_execution_time_ms: int = 120_000
+    provider_timeout_ms: int = 45_000
+    max_tool_timeout_ms: int = 10_000
+    max_consecutive_tool_failures: int = 20
+    cache_threshold_tokens: int = 32_000
+    max_cost_per_session: float = 5.0
+    max_parallel_skill_calls: int = 4
+    max_inline_attachment_bytes: int = 524_288
+    allow_native_skills: bool = True
+    validate_tool_args: bool = True
+    max_ready_tool_nodes: int = 64
+    max_tool_retries_per_step: int = 2
+    enable_tool_dry_run: bool = False
+    self_improvement: SelfImprovementPolicy = SelfImprovementPolicy()
+
+
+@attrs.frozen(kw_only=True)
+class MemoryPolicy:
+    """How much of the past a model is shown."""
+
+    max_recent_items: int = 32
+    semantic_retrieval_limit: int = 8
+    graph_hops: int = 6
+
+
+@attrs.frozen(kw_only=True)
+class EscalationPolicy:
+    """When people have to be asked, and how much may be delegated without asking."""
+
+    require_human_approval_scopes: tuple[str, ...] = ("scope:human_approval",)
+    max_auto_delegations: int = 50
+
+
+@attrs.frozen(kw_only=True)
+class WakePolicy:
+    """Whether and how far the agent may schedule its own wakes."""
+
+    allow_scheduled_wakes: bool = True
+    default_recheck_ms: int = 1_800_000
+    max_pending_wakes: int = 8
+
+
+@attrs.frozen(kw_only=True)
+class ReviewPolicy:
+    """What has to be reviewed by people, and by whom."""
+
+    require_review_for_native_skills: bool = False
+    require_review_for_delegation: bool = True
+    reviewer_scopes: tuple[str, ...] = ("scope:human_approval",)
+
+
+@attrs.frozen(kw_only=True)
+class AgentProfile:
+    """What an agent is for and what it may use. `allowed_skills=None` allows all registered."""
+
+    role: str = ""
+    default_scopes: tuple[str, ...] = ()
+    allowed_skills: tuple[str, ...] | None = None
+    goals: tuple[str, ...] = ()
+    memory: MemoryPolicy = MemoryPolicy()
+    wake: WakePolicy = WakePolicy()
+    review: ReviewPolicy = ReviewPolicy()
+    escalation: EscalationPolicy = EscalationPolicy()
+
+
+@attrs.frozen(kw_only=True)
+class AgentRef:
+    """The agent that a run belongs to, as its trigger names it."""
+
+    name: str = "default"
+    version: str = "1"
+
+
+@attrs.frozen(kw_only=True)
+class ProviderConfig:
+    """Which model to ask, and how. Never holds a secret."""
+
+    model: str | None = None
+    temperature: float | None = None
+    max_tokens: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class KeyValueRead:
+    """A WASM skill may read these namespaces of the host's key/value store."""
+
+    namespaces: tuple[str, ...]
+
+
+@attrs.frozen(kw_only=True)
+class HttpOutbound:
+    """A WASM skill may fetch from these hosts."""
+
+    allow_hosts: tuple[str, ...]
+
+
+@attrs.frozen(kw_only=True)
+class CapabilityGrants:
+    """What a sandboxed skill may reach; nothing by default."""
+
+    key_value_read: KeyValueRead | None = None
+    http_outbound: HttpOutbound | None = None
+    structured_log: bool = False

@@ -1,0 +1,92 @@
+"""Records of a run: how it began, what it was about, how it ended."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal, TypeAlias
+
+import attrs
+
+from rainengine.core.records._base import KernelEvent, Record, Trigger
+from rainengine.core.records._policy import AgentRef, EnginePolicy, ProviderConfig
+
+StopReason: TypeAlias = Literal[
+    "responded",
+    "yielded",
+    "max_steps_reached",
+    "deadline_exceeded",
+    "cancelled",
+    "provider_failure",
+    "policy_aborted",
+    "suspended",
+    "delegated",
+]
+"""Why a run stopped. `suspended` and `delegated` runs can be resumed; the others are over."""
+
+
+@attrs.frozen(kw_only=True)
+class TriggerRecord(Record):
+    """A trigger together with the authority it came with.
+
+    Whoever continues the run reads from here what it may do.
+    `body_hash` is the SHA-256 (hex) of the RFC 8785 form of trigger and scopes.
+    """
+
+    kind: ClassVar[str] = "trigger"
+    trigger_id: str
+    trigger: Trigger
+    body_hash: str
+    agent: AgentRef = AgentRef()
+    granted_scopes: tuple[str, ...] = ()
+    policy: EnginePolicy = EnginePolicy()
+    provider: ProviderConfig = ProviderConfig()
+    traceparent: str | None = None
+    resumes: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class TriggerIntent(Record):
+    """What a trigger is about; from here on it is the session's active run."""
+
+    kind: ClassVar[str] = "trigger_intent"
+    trigger_id: str
+    intent: str
+
+
+@attrs.frozen
+class KernelEventRecord(Record):
+    """A change of the agent's world."""
+
+    kind: ClassVar[str] = "kernel_event"
+    event: KernelEvent
+
+
+@attrs.frozen(kw_only=True)
+class CancelRequest(Record):
+    """Somebody wants the run to stop. Without a trigger id: whichever run is active."""
+
+    kind: ClassVar[str] = "cancel_request"
+    reason: str
+    trigger_id: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class CoordinationClaim(Record):
+    """The session's lease changed hands before the run was over."""
+
+    kind: ClassVar[str] = "coordination_claim"
+    owner: str
+    fence: int
+    previous_owner: str
+
+
+@attrs.frozen(kw_only=True)
+class OutcomeRecord(Record):
+    """How a run ended or paused."""
+
+    kind: ClassVar[str] = "outcome"
+    trigger_id: str
+    stop_reason: StopReason
+    steps_executed: int
+    response: str | None = None
+    detail: str | None = None
+    resume_token: str | None = None

@@ -1,0 +1,11 @@
+"""Skills and the running of tool graphs."""
+
+from __future__ import annotations
+
+from rainengine.core.tools._validation import argument_errors as argument_errors
+from rainengine.core.tools._validation import check_schema as check_schema
+from rainengine.core.tools._decorator import NativeSkill as NativeSkill
+from rainengine.core.tools._decorator import skill as skill
+from rainengine.core.tools._inspection import Inspection as Inspection
+from rainengine.core.tools._inspection import Inspector as Inspector
+from rainengine.core.tools._runner import GraphRunner as GraphRunner

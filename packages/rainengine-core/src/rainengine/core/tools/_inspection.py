@@ -1,0 +1,91 @@
+"""Looking at calls before they start: arguments, scopes, policy, circuit; and their keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import attrs
+
+from rainengine.core import codec
+from rainengine.core.abc import Skill
+from rainengine.core.kernel import CallFacts, refusal
+from rainengine.core.projection import Graph, Run, SessionProjection
+from rainengine.core.records import (
+    EnginePolicy,
+    InputCheck,
+    IssuedCall,
+    PlannedSkillCall,
+    ToolFailure,
+)
+from rainengine.core.tools._validation import argument_errors
+
+
+@attrs.frozen(kw_only=True)
+class Inspection:
+    """What was found: argument checks, reasons against starting, and calls as handed to skills."""
+
+    checks: tuple[InputCheck, ...]
+    refusals: Mapping[str, ToolFailure]
+    issued: Mapping[str, IssuedCall]
+
+
+@attrs.frozen(kw_only=True)
+class Inspector:
+    """Inspects the calls of one run's graph."""
+
+    tenant: str
+    session_id: str
+    projection: SessionProjection
+    run: Run
+    policy: EnginePolicy
+    skills: Mapping[str, Skill]
+    allowed: tuple[str, ...] | None
+    now_ms: int
+
+    def inspect(self, graph: Graph) -> Inspection:
+        """Inspect the calls of `graph` that have not been started."""
+        checks: list[InputCheck] = []
+        refusals: dict[str, ToolFailure] = {}
+        issued: dict[str, IssuedCall] = {}
+        for call_id, node in graph.nodes.items():
+            if node.status != "queued":
+                continue
+            facts = self._facts(node.call)
+            refused = refusal(facts, self.policy)
+            errors = facts.argument_errors
+            checks.append(
+                InputCheck(call_id=call_id, skill=node.call.name, valid=not errors, errors=errors)
+            )
+            if refused is not None:
+                refusals[call_id] = refused
+            elif facts.manifest is not None:
+                issued[call_id] = self._issue(graph.graph_id, node.call)
+        return Inspection(checks=tuple(checks), refusals=refusals, issued=issued)
+
+    def _facts(self, call: PlannedSkillCall) -> CallFacts:
+        skill = self.skills.get(call.name)
+        errors: tuple[str, ...] = ()
+        if skill is not None and self.policy.validate_tool_args:
+            errors = argument_errors(skill.manifest.input_schema, call.args)
+        return CallFacts(
+            call=call,
+            manifest=None if skill is None else skill.manifest,
+            native=skill is not None and skill.native,
+            allowed=self.allowed is None or call.name in self.allowed,
+            argument_errors=errors,
+            granted_scopes=self.run.granted_scopes,
+            history=self.projection.skills.get(call.name),
+            now_ms=self.now_ms,
+        )
+
+    def _issue(self, graph_id: str, call: PlannedSkillCall) -> IssuedCall:
+        manifest = self.skills[call.name].manifest
+        return IssuedCall(
+            call_id=call.call_id,
+            name=call.name,
+            skill_version=manifest.version,
+            effects=manifest.effects,
+            idempotency_key=codec.call_key(
+                self.tenant, self.session_id, graph_id, call.call_id, call.args
+            ),
+        )
