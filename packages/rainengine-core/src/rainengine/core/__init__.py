@@ -48,3 +48,5 @@ from rainengine.core.records import Webhook as Webhook
 from rainengine.core.records import Yield as Yield
 from rainengine.core.tools import NativeSkill as NativeSkill
 from rainengine.core.tools import skill as skill
+from rainengine.core.verification import Verification as Verification
+from rainengine.core.verification import verify_session as verify_session

@@ -12,7 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from opentelemetry.trace import Tracer
+    from opentelemetry.trace import Link, Tracer
 
 INVOKE_AGENT = "invoke_agent"
 CHAT = "chat"
@@ -52,7 +52,7 @@ def span(
     )
 
 
-def _links(traceparent: str | None) -> list[object] | None:
+def _links(traceparent: str | None) -> list[Link] | None:
     if traceparent is None:
         return None
     from opentelemetry import trace

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from rainengine.core.abc._environment import Clock as Clock
 from rainengine.core.abc._environment import IdSource as IdSource
-from rainengine.core.abc._ledger import Appended as Appended
 from rainengine.core.abc._ledger import DEFAULT_TENANT as DEFAULT_TENANT
+from rainengine.core.abc._ledger import INTAKE_KINDS as INTAKE_KINDS
+from rainengine.core.abc._ledger import Appended as Appended
 from rainengine.core.abc._ledger import EncodedEntry as EncodedEntry
 from rainengine.core.abc._ledger import EncodedRecords as EncodedRecords
-from rainengine.core.abc._ledger import INTAKE_KINDS as INTAKE_KINDS
 from rainengine.core.abc._ledger import Lease as Lease
 from rainengine.core.abc._ledger import LeaseChange as LeaseChange
 from rainengine.core.abc._ledger import Ledger as Ledger

@@ -56,3 +56,11 @@ def to_json(value: object, *, cap: int = admission.MAX_PAYLOAD_BYTES) -> JsonVal
         admission.explain(plain)
     admission.check_size(payload, cap)
     return plain
+
+
+def to_json_object(value: object, *, cap: int = admission.MAX_PAYLOAD_BYTES) -> JsonObject:
+    """As `to_json`, for what has to be a JSON object."""
+    plain = to_json(value, cap=cap)
+    if not isinstance(plain, dict):
+        raise InadmissibleValue("$", f"expected an object, got {type(value).__name__}")
+    return plain

@@ -9,7 +9,7 @@ import attrs
 import trio
 
 from rainengine.core import codec, telemetry
-from rainengine.core.abc import LlmProvider, ProviderDecision, ProviderRequest, StepContext, Usage
+from rainengine.core.abc import LlmProvider, ProviderDecision, ProviderRequest, Usage
 from rainengine.core.errors import InadmissibleValue, ProviderError
 from rainengine.core.records import (
     Action,
@@ -41,7 +41,7 @@ async def ask(
                 return await provider.generate_action(request)
             except ProviderError as error:
                 return error
-            except Exception as error:  # a provider is somebody else's code
+            except Exception as error:  # noqa: BLE001  # a provider is somebody else's code
                 message = f"{type(error).__name__}: {error}"
                 return ProviderError(message, kind="internal", retryable=False)
         message = f"no answer within {timeout_ms} ms"
@@ -109,7 +109,7 @@ def _clean_plan(action: Plan) -> Plan:
 
 def _clean_calls(action: CallSkills) -> CallSkills:
     return CallSkills(
-        [attrs.evolve(call, args=codec.to_json(call.args)) for call in action.calls]
+        tuple(attrs.evolve(call, args=codec.to_json_object(call.args)) for call in action.calls)
     )
 
 

@@ -129,7 +129,7 @@ class AgentEngine:
 
         Raises:
             SessionBusy: somebody else holds the session; try again after its lease.
-            RunInProgress: the same idempotency key is worked on elsewhere for longer than `wait_ms`.
+            RunInProgress: the same key is worked on elsewhere for longer than `wait_ms`.
             IdempotencyMismatch: the key was used for another request.
             SessionNotFound: there is nothing to continue.
             AgentMismatch: the run belongs to another agent's engine.
@@ -149,9 +149,7 @@ class AgentEngine:
                     except Outdated:
                         await session.refresh()
                     except LeaseHeld as held:
-                        raise SessionBusy(
-                            held.session_id, held.owner, held.expires_at_ms
-                        ) from held
+                        raise SessionBusy(held.session_id, held.owner, held.expires_at_ms) from held
                     finally:
                         self._sessions.keep(session)
 
@@ -240,9 +238,7 @@ class AgentEngine:
         """
         return await self._intake.submit(request)
 
-    async def cancel(
-        self, session_id: str, reason: str, *, trigger_id: str | None = None
-    ) -> None:
+    async def cancel(self, session_id: str, reason: str, *, trigger_id: str | None = None) -> None:
         """Ask for a run to be stopped, from any process; its next step ends it.
 
         Without `trigger_id` it is whichever run is active, or the next one waiting.
@@ -254,5 +250,3 @@ class AgentEngine:
         record = CancelRequest(reason=reason, trigger_id=trigger_id)
         new = NewRecord(record, self._clock.now_ms(), trigger_id)
         await self._ledger.append(session_id, [new], expected=None)
-
-

@@ -113,7 +113,9 @@ class Intake:
         self, session_id: str, record: TriggerRecord, duplicate: DuplicateTrigger
     ) -> Known:
         """Look up the run that a key belongs to. Raises `IdempotencyMismatch`."""
-        (stored,) = await self.backing.ledger.read(session_id, after=duplicate.sequence - 1, limit=1)
+        (stored,) = await self.backing.ledger.read(
+            session_id, after=duplicate.sequence - 1, limit=1
+        )
         first = stored.record
         if not isinstance(first, TriggerRecord) or first.body_hash != record.body_hash:
             raise IdempotencyMismatch(

@@ -82,7 +82,7 @@ class OpenSession:
     stale: bool = False
     lease: Lease | None = None
     snapshot_sequence: int = 0
-    emitted: list[KernelEvent] = attrs.field(factory=list)
+    emitted: list[KernelEvent] = attrs.field(factory=list[KernelEvent])
 
     # Loading.
 
@@ -92,9 +92,7 @@ class OpenSession:
     ) -> OpenSession:
         """Load the session from its newest snapshot and the records after it."""
         head = Head(0, codec.genesis_hash(backing.ledger.tenant, session_id))
-        session = cls(
-            backing=backing, session_id=session_id, holder=holder, clock=clock, head=head
-        )
+        session = cls(backing=backing, session_id=session_id, holder=holder, clock=clock, head=head)
         blank = attrs.evolve(session, projection=SessionProjection(), emitted=[])
         await session._take_snapshot()
         if await session.refresh():

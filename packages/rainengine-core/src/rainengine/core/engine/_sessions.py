@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from weakref import WeakKeyDictionary
 
@@ -25,7 +25,7 @@ class _Turn:
 
 
 @asynccontextmanager
-async def turn(ledger: Ledger, session_id: str) -> AsyncIterator[None]:
+async def turn(ledger: Ledger, session_id: str) -> AsyncGenerator[None]:
     """Wait for this process's turn on a session."""
     turns = _LOCKS.setdefault(ledger, {})
     mine = turns.setdefault(session_id, _Turn())
@@ -47,7 +47,9 @@ class SessionCache:
     holder: Holder
     clock: Clock
     limit: int
-    _sessions: OrderedDict[str, OpenSession] = attrs.field(factory=OrderedDict, init=False)
+    _sessions: OrderedDict[str, OpenSession] = attrs.field(
+        factory=OrderedDict[str, OpenSession], init=False
+    )
 
     async def get(self, session_id: str) -> OpenSession:
         """Return the session, from memory or from the ledger. The caller has its turn."""

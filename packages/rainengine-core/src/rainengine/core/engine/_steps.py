@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import NoReturn
+from typing import cast
 
 import attrs
 import trio
@@ -12,7 +12,6 @@ from rainengine.core.abc import (
     Clock,
     IdSource,
     LlmProvider,
-    ProviderDecision,
     ProviderRequest,
     Skill,
     SkillContext,
@@ -70,15 +69,13 @@ class Stepper:
             run = session.projection.run
             policy = EnginePolicy() if run is None else self._policy(session, run)
             effect = next_effect(session.projection, policy, self.clock.now_ms())
-            if isinstance(effect, Idle):
+            if run is not None and not isinstance(effect, Idle | Activate):
+                return await _Step(self, session, run, policy).perform(effect)
+            if not isinstance(effect, Activate):
                 return None
-            if isinstance(effect, Activate):
-                self._check_agent(effect.run)
-                batch = self.intake.activation(effect.run)
-                await session.commit(batch, trigger_id=effect.run.trigger_id)
-                continue
-            active = _Step(self, session, session.projection.run, policy)
-            return await active.perform(effect)
+            self._check_agent(effect.run)
+            batch = self.intake.activation(effect.run)
+            await session.commit(batch, trigger_id=effect.run.trigger_id)
 
     def _policy(self, session: OpenSession, run: Run) -> EnginePolicy:
         self._check_agent(run)
@@ -115,9 +112,9 @@ class _Step:
                 nursery.start_soon(self.session.keep_alive)
                 outcome = await work(nursery)
                 nursery.cancel_scope.cancel()
-            return outcome
         except BaseExceptionGroup as group:
-            _raise_first(group)
+            raise _first(group) from group
+        return outcome
 
     # The model.
 
@@ -133,9 +130,7 @@ class _Step:
         usage = asking.usage_records(step, answer)
         action = asking.readable(answer.action)
         reason = (
-            str(action)
-            if isinstance(action, InadmissibleValue)
-            else complaint(action, self.policy)
+            str(action) if isinstance(action, InadmissibleValue) else complaint(action, self.policy)
         )
         if isinstance(action, InadmissibleValue) or reason is not None:
             refused = asking.invalid_decision(
@@ -267,10 +262,10 @@ class _Step:
         )
 
 
-def _raise_first(group: BaseExceptionGroup[BaseException]) -> NoReturn:
-    """Raise the one exception that matters: a nursery wraps even a single one in a group."""
-    first: BaseException = group
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the one exception that matters: a nursery wraps even a single one in a group."""
+    real = group.subgroup(lambda error: not isinstance(error, BaseExceptionGroup | trio.Cancelled))
+    first: BaseException = real or group
     while isinstance(first, BaseExceptionGroup):
-        real = [error for error in first.exceptions if not isinstance(error, trio.Cancelled)]
-        first = (real or first.exceptions)[0]
-    raise first
+        first = cast(BaseException, first.exceptions[0])
+    return first

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
+import attrs
+
 from rainengine.core import records as r
 from rainengine.core.projection import Run, SessionProjection, WindowItem
 
@@ -72,8 +74,9 @@ def _input(trigger: r.Trigger) -> r.ChatMessage:
 
 
 def _facts_of(trigger: r.Trigger) -> r.JsonObject:
-    names = [name for name in trigger.__match_args__ if name != "attachments"]  # type: ignore[attr-defined]  # attrs sets it
-    return {"trigger": trigger.type} | {name: getattr(trigger, name) for name in names}
+    facts = attrs.asdict(trigger, recurse=False)  # type: ignore[arg-type]  # every trigger is attrs
+    facts.pop("attachments", None)
+    return facts
 
 
 def _of_input(item: WindowItem) -> list[r.ChatMessage]:

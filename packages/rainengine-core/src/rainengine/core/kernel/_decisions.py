@@ -44,7 +44,7 @@ def complaint(action: object, policy: EnginePolicy) -> str | None:
         return f"{type(action).__name__} is not an action"
     check = _COMPLAINTS.get(type(action))
     if check is None:
-        return f"this engine cannot follow the action {action.type!r}"
+        return f"this engine cannot follow a {type(action).__name__}"
     return check(action, policy)
 
 

@@ -51,7 +51,7 @@ class Retried:
 
 @attrs.frozen(kw_only=True)
 class Progress:
-    """The records that follow, the calls that start once they are stored, and whether that is all."""
+    """The records that follow, the calls that start once they are stored, and if that is all."""
 
     records: tuple[Record, ...]
     starts: tuple[str, ...]
@@ -88,10 +88,10 @@ class _Scheduling:
     refusals: Mapping[str, ToolFailure]
     issued: Mapping[str, IssuedCall]
     limit: int
-    _checkpoints: list[NodeCheckpoint] = attrs.field(factory=list, init=False)
-    _results: list[ToolResult] = attrs.field(factory=list, init=False)
-    _settled: dict[str, bool] = attrs.field(factory=dict, init=False)
-    _starts: list[str] = attrs.field(factory=list, init=False)
+    _checkpoints: list[NodeCheckpoint] = attrs.field(factory=list[NodeCheckpoint], init=False)
+    _results: list[ToolResult] = attrs.field(factory=list[ToolResult], init=False)
+    _settled: dict[str, bool] = attrs.field(factory=dict[str, bool], init=False)
+    _starts: list[str] = attrs.field(factory=list[str], init=False)
 
     def work_out(
         self, ended: Sequence[Ended], retried: Sequence[Retried], restarts: Sequence[str]
@@ -100,9 +100,10 @@ class _Scheduling:
         self._settled = {i: not node.failed for i, node in nodes.items() if node.settled}
         for call in ended:
             self._end(call)
-        for call in retried:
-            self._change(nodes[call.call_id], (call.status, "started"), call.attempt, call.detail)
-            self._starts.append(call.call_id)
+        for retry in retried:
+            node = nodes[retry.call_id]
+            self._change(node, (retry.status, "started"), retry.attempt, retry.detail)
+            self._starts.append(retry.call_id)
         for call_id in restarts:
             node = nodes[call_id]
             self._change(node, ("started",), node.attempt + 1, "again after an interruption")
@@ -115,7 +116,7 @@ class _Scheduling:
         )
 
     def _start_what_is_ready(self) -> list[str]:
-        while any([self._settle_early(node) for node in self._waiting()]):
+        while any(self._settle_early(node) for node in self._waiting()):
             pass  # what was skipped may have others waiting for it
         running = sum(
             node.status == "started" and call_id not in self._settled

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import attrs
 
@@ -20,7 +21,7 @@ def effective_policy(base: EnginePolicy, overlay: PolicyOverlay | None) -> Engin
     if overlay is None or not base.self_improvement.enabled:
         return base
     factor = 1 + max(base.self_improvement.max_policy_delta_percent, 0.0) / 100
-    changes: dict[str, int] = {}
+    changes: dict[str, Any] = {}
     for name in _TUNABLE:
         proposed = getattr(overlay, name)
         if proposed is not None:

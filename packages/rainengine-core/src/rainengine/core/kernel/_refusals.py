@@ -71,7 +71,9 @@ def _native(facts: CallFacts, manifest: SkillManifest, policy: EnginePolicy) -> 
 
 
 def _approval(facts: CallFacts, manifest: SkillManifest, policy: EnginePolicy) -> str | None:
-    return "needs an approval, which this call does not have" if manifest.approval_required else None
+    return (
+        "needs an approval, which this call does not have" if manifest.approval_required else None
+    )
 
 
 def _dry_run(facts: CallFacts, manifest: SkillManifest, policy: EnginePolicy) -> str | None:

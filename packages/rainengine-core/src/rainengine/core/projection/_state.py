@@ -84,7 +84,7 @@ class Run:
     graph: Graph | None = None
     plan: ExecutionPlan | None = None
     cancel_reason: str | None = None
-    skills_used: list[str] = attrs.field(factory=list)
+    skills_used: list[str] = attrs.field(factory=list[str])
 
 
 @attrs.define(kw_only=True)
@@ -97,7 +97,7 @@ class WindowItem:
     trigger: Trigger | None = None
     text: str = ""
     calls: tuple[PlannedSkillCall, ...] = ()
-    results: dict[str, ToolResult] = attrs.field(factory=dict)
+    results: dict[str, ToolResult] = attrs.field(factory=dict[str, ToolResult])
 
 
 @attrs.define(kw_only=True)
@@ -106,7 +106,7 @@ class SkillRecord:
 
     calls: int = 0
     failures: int = 0
-    recent: list[bool] = attrs.field(factory=list)
+    recent: list[bool] = attrs.field(factory=list[bool])
     last_failure_at_ms: int = 0
     preference: Literal["avoid_when_alternatives_exist", "none"] = "none"
 
@@ -188,15 +188,15 @@ class Wake:
 class World:
     """What the agent knows and wants. Settled goals and tasks are only counted."""
 
-    goals: dict[str, Goal] = attrs.field(factory=dict)
-    tasks: dict[str, Task] = attrs.field(factory=dict)
-    settled_goals: dict[str, int] = attrs.field(factory=dict)
-    settled_tasks: dict[str, int] = attrs.field(factory=dict)
-    observations: list[Observation] = attrs.field(factory=list)
-    artifacts: list[Artifact] = attrs.field(factory=list)
-    resources: dict[str, Resource] = attrs.field(factory=dict)
-    relationships: list[Relationship] = attrs.field(factory=list)
-    wakes: dict[str, Wake] = attrs.field(factory=dict)
+    goals: dict[str, Goal] = attrs.field(factory=dict[str, Goal])
+    tasks: dict[str, Task] = attrs.field(factory=dict[str, Task])
+    settled_goals: dict[str, int] = attrs.field(factory=dict[str, int])
+    settled_tasks: dict[str, int] = attrs.field(factory=dict[str, int])
+    observations: list[Observation] = attrs.field(factory=list[Observation])
+    artifacts: list[Artifact] = attrs.field(factory=list[Artifact])
+    resources: dict[str, Resource] = attrs.field(factory=dict[str, Resource])
+    relationships: list[Relationship] = attrs.field(factory=list[Relationship])
+    wakes: dict[str, Wake] = attrs.field(factory=dict[str, Wake])
 
 
 @attrs.define(kw_only=True)
@@ -223,12 +223,12 @@ class SessionProjection:
     first_recorded_at_ms: int = 0
     last_recorded_at_ms: int = 0
     run: Run | None = None
-    queue: list[Run] = attrs.field(factory=list)
-    window: list[WindowItem] = attrs.field(factory=list)
+    queue: list[Run] = attrs.field(factory=list[Run])
+    window: list[WindowItem] = attrs.field(factory=list[WindowItem])
     window_cut: bool = False
     summary: Summary | None = None
     world: World = attrs.field(factory=World)
-    skills: dict[str, SkillRecord] = attrs.field(factory=dict)
+    skills: dict[str, SkillRecord] = attrs.field(factory=dict[str, SkillRecord])
     usage: UsageTotals = attrs.field(factory=UsageTotals)
     overlay: PolicyOverlay | None = None
     outcomes: int = 0

@@ -59,7 +59,9 @@ def _open_graph(state: SessionProjection, graph_id: str) -> Graph | None:
 
 def _issued(state: SessionProjection, record: ToolCalls, *_: object) -> None:
     graph = _open_graph(state, record.graph_id)
-    for call in record.calls if graph is not None else ():
+    if graph is None:
+        return
+    for call in record.calls:
         node = graph.nodes[call.call_id]
         node.effects = call.effects
         node.idempotency_key = call.idempotency_key
@@ -68,7 +70,9 @@ def _issued(state: SessionProjection, record: ToolCalls, *_: object) -> None:
 
 def _checkpoint(state: SessionProjection, record: ToolNodeCheckpoint, *_: object) -> None:
     graph = _open_graph(state, record.graph_id)
-    for change in record.nodes if graph is not None else ():
+    if graph is None:
+        return
+    for change in record.nodes:
         node = graph.nodes[change.call_id]
         node.status = change.statuses[-1]
         node.attempt = change.attempt

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 import attrs
@@ -60,11 +61,15 @@ class Plan(Action):
     type: Literal["plan"] = attrs.field(default="plan", init=False, repr=False)
 
 
+def _as_tuple(calls: Iterable[PlannedSkillCall]) -> tuple[PlannedSkillCall, ...]:
+    return tuple(calls)
+
+
 @attrs.frozen
 class CallSkills(Action):
     """Run one graph of tool calls."""
 
-    calls: tuple[PlannedSkillCall, ...] = attrs.field(converter=tuple)
+    calls: tuple[PlannedSkillCall, ...] = attrs.field(converter=_as_tuple)
     type: Literal["call_skills"] = attrs.field(default="call_skills", init=False, repr=False)
 
 

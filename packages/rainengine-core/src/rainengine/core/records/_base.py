@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 if TYPE_CHECKING:
     JsonValue: TypeAlias = (
-        None | bool | int | float | str | list["JsonValue"] | dict[str, "JsonValue"]
+        bool | int | float | str | list["JsonValue"] | dict[str, "JsonValue"] | None
     )
 else:
     # The codec's fast path cannot follow a recursive alias; at run time any JSON value will do.
@@ -27,18 +27,15 @@ class Trigger:
     """Something that happened outside and sets an agent in motion."""
 
     __slots__ = ()
-    type: str
 
 
 class Action:
     """What a model decided to do."""
 
     __slots__ = ()
-    type: str
 
 
 class KernelEvent:
     """A change of the agent's world: goals, tasks, observations, wakes, resources."""
 
     __slots__ = ()
-    type: str

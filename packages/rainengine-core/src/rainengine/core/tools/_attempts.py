@@ -66,7 +66,7 @@ async def _invoke(skill: Skill, invocation: SkillInvocation) -> Attempt:
         kind = error.kind if error.kind in get_args(FailureKind) else "internal"
         chosen = failure(cast(FailureKind, kind), str(error))
         return Attempt(failure=chosen, harmless=kind in _NOTHING_HAPPENED)
-    except Exception as error:  # a skill is somebody else's code
+    except Exception as error:  # noqa: BLE001  # a skill is somebody else's code
         return Attempt(failure=failure("internal", f"{type(error).__name__}: {error}"))
     try:
         return Attempt(value=codec.to_json(value))
@@ -83,7 +83,7 @@ async def reconcile(skill: Skill, invocation: SkillInvocation, timeout_s: float)
             answer = await skill.reconcile(invocation)
             if isinstance(answer, Settled):
                 return Settled(codec.to_json(answer.value))
-        except Exception:  # a skill is somebody else's code
+        except Exception:  # noqa: BLE001  # a skill is somebody else's code
             return Undetermined()
         return answer if isinstance(answer, NotStarted) else Undetermined()
     return Undetermined()

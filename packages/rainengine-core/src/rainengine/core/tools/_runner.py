@@ -49,12 +49,15 @@ MAX_RESUMED_ATTEMPTS = 5
 class _Board:
     """Where attempts report; whoever runs the graph waits here."""
 
-    ended: list[Ended] = attrs.field(factory=list)
-    retried: list[Retried] = attrs.field(factory=list)
+    ended: list[Ended] = attrs.field(factory=list[Ended])
+    retried: list[Retried] = attrs.field(factory=list[Retried])
     _news: trio.Event = attrs.field(factory=trio.Event)
 
     def post(self, report: Ended | Retried) -> None:
-        (self.ended if isinstance(report, Ended) else self.retried).append(report)
+        if isinstance(report, Ended):
+            self.ended.append(report)
+        else:
+            self.retried.append(report)
         self._news.set()
 
     async def take(self) -> tuple[list[Ended], list[Retried]]:
@@ -66,7 +69,7 @@ class _Board:
 
 @attrs.define(kw_only=True)
 class GraphRunner:
-    """Carries one graph to its end. `graph` is the projection's own, kept up to date by `commit`."""
+    """Carries one graph to its end. `graph` is the projection's own, which `commit` keeps true."""
 
     graph: Graph
     skills: Mapping[str, Skill]
@@ -124,14 +127,15 @@ class GraphRunner:
     ) -> None:
         again = {call.call_id for call in retried}
         for call_id in starts:
-            nursery.start_soon(self._work, self.graph.nodes[call_id], call_id in again)
+            failed_attempts = self.graph.nodes[call_id].attempt - 1 if call_id in again else 0
+            nursery.start_soon(self._work, self.graph.nodes[call_id], failed_attempts)
 
     # One call.
 
-    async def _work(self, node: Node, wait_first: bool) -> None:
+    async def _work(self, node: Node, failed_attempts: int) -> None:
         number = node.attempt
-        if wait_first:
-            await self._back_off(node, number - 1)
+        if failed_attempts:
+            await self._back_off(node, failed_attempts)
         began = trio.current_time()
         in_between: tuple[NodeStatus, ...] = ()
         while True:
@@ -147,7 +151,7 @@ class GraphRunner:
                     )
                 )
                 return
-            in_between += (status, "started")
+            in_between = (*in_between, status, "started")
             await self._back_off(node, number)
             number += 1
         self._board.post(

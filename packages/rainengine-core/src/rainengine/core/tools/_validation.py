@@ -68,7 +68,7 @@ def _validator(schema: bytes) -> Draft202012Validator:
 
     try:
         return Draft202012Validator(
-            codec.parse_json(schema), retriever=_refuse, pattern_options=RegexOptions()
+            schema.decode(), retriever=_refuse, pattern_options=RegexOptions()
         )
     except ValidationError as error:
         raise ValueError(error.message) from error
