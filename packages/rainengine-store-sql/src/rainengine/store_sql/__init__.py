@@ -1,0 +1,30 @@
+"""What the SQL stores share: the ledger's schema, its migrations, and the group-commit writer.
+
+An edge such as `rainengine.store_sqlite` implements `Dialect` and calls `open_store`.
+"""
+
+from __future__ import annotations
+
+from rainengine.store_sql._commits import LedgerStats as LedgerStats
+from rainengine.store_sql._decoding import session_row as session_row
+from rainengine.store_sql._dialect import Batch as Batch
+from rainengine.store_sql._dialect import CommitUnknown as CommitUnknown
+from rainengine.store_sql._dialect import Committed as Committed
+from rainengine.store_sql._dialect import Connection as Connection
+from rainengine.store_sql._dialect import Cursor as Cursor
+from rainengine.store_sql._dialect import Dialect as Dialect
+from rainengine.store_sql._drafts import Draft as Draft
+from rainengine.store_sql._judgement import Change as Change
+from rainengine.store_sql._judgement import Verdict as Verdict
+from rainengine.store_sql._judgement import judge as judge
+from rainengine.store_sql._ledger import SqlLedger as SqlLedger
+from rainengine.store_sql._rows import Key as Key
+from rainengine.store_sql._rows import OutboxRow as OutboxRow
+from rainengine.store_sql._rows import RecordRow as RecordRow
+from rainengine.store_sql._rows import SessionRow as SessionRow
+from rainengine.store_sql._rows import SnapshotRow as SnapshotRow
+from rainengine.store_sql._rows import Value as Value
+from rainengine.store_sql._rows import absent as absent
+from rainengine.store_sql._store import SqlLedgerStore as SqlLedgerStore
+from rainengine.store_sql._store import StoreSettings as StoreSettings
+from rainengine.store_sql._store import open_store as open_store

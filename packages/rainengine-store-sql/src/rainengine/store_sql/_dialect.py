@@ -1,0 +1,91 @@
+"""The seam between what all SQL stores share and what each database does in its own way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol, TypeVar
+
+from rainengine.core.errors import LedgerError
+from rainengine.store_sql._drafts import Draft
+from rainengine.store_sql._judgement import Verdict
+from rainengine.store_sql._rows import SnapshotRow, Value
+
+Parameters = Sequence[Value] | Mapping[str, Value]
+
+
+class Cursor(Protocol):
+    """What the shared code needs of a driver's cursor."""
+
+    def fetchone(self) -> Sequence[Value] | None:
+        """Return the next row, if there is one."""
+        ...
+
+    def fetchall(self) -> Sequence[Sequence[Value]]:
+        """Return all rows that are left."""
+        ...
+
+
+class Connection(Protocol):
+    """What the shared code needs of a driver's connection; in autocommit mode."""
+
+    def execute(self, sql: str, parameters: Parameters = ..., /) -> Cursor:
+        """Run one statement."""
+        ...
+
+    def close(self) -> None:
+        """Give the connection back, rolling back what is under way."""
+        ...
+
+
+ConnectionT = TypeVar("ConnectionT", bound=Connection)
+
+
+class Batch(NamedTuple):
+    """What goes into one transaction: appends to different sessions, and snapshots."""
+
+    drafts: Sequence[Draft]
+    snapshots: Sequence[SnapshotRow] = ()
+
+
+class Committed(NamedTuple):
+    """What became of a batch: a verdict a draft, and whether there was anything to commit."""
+
+    verdicts: Sequence[Verdict]
+    commits: int
+
+
+class CommitUnknown(Exception):
+    """COMMIT was sent and failed without saying whether it took effect.
+
+    `verdicts` are those that were about to become durable.
+    The connection is not used again.
+    """
+
+    def __init__(self, verdicts: Sequence[Verdict]) -> None:
+        super().__init__("the commit's outcome is unknown")
+        self.verdicts = verdicts
+
+
+class Dialect(Protocol[ConnectionT]):
+    """How one database takes a batch. Used by the writer's thread, `translate_error` by all."""
+
+    def begin(self, connection: ConnectionT) -> None:
+        """Begin a transaction that is going to write."""
+        ...
+
+    def commit_batch(self, connection: ConnectionT, batch: Batch) -> Committed:
+        """Judge every draft by its session's row (`judge`) and store what is accepted, durably.
+
+        A draft that is refused, or cannot be stored, must not keep back the others.
+        Raises `CommitUnknown`, or the driver's error where nothing was stored, now or later.
+        After either the connection is closed and a new one opened.
+        """
+        ...
+
+    def translate_error(self, error: Exception) -> LedgerError | None:
+        """Say what a driver's error means; None for what is not the driver's.
+
+        A `LedgerUnavailable` concerns the whole batch; after any other error
+        each of its appends is tried alone.
+        """
+        ...

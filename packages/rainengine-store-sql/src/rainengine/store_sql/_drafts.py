@@ -1,0 +1,86 @@
+"""Appends on their way to the writer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+import trio
+
+from rainengine.core.abc import INTAKE_KINDS, Appended, LeaseChange, OutboxItem, SessionIndex
+from rainengine.core.codec import EncodedRecord, encode_append
+from rainengine.core.records import Head, NewRecord, TriggerRecord
+from rainengine.store_sql._rows import Key, RecordRow, chain
+
+
+@attrs.define(eq=False)
+class Draft:
+    """An append that is admitted, encoded and chained to the head it expects, but not judged.
+
+    `now_ms` is the store's clock at the call.
+    `triggers` are the positions and idempotency keys of its triggers that have one.
+    `intake` says that it brings nothing but records which anybody may append.
+    With `held` it is `FenceLost` where `lease.owner` is not the holder.
+    `rows` fit behind `expected`; where there are none, `records` are chained when it is judged.
+    `task` is who waits for `result`.
+    """
+
+    key: Key
+    records: Sequence[EncodedRecord]
+    rows: Sequence[RecordRow]
+    expected: Head | None
+    fence: int | None
+    lease: LeaseChange | None
+    index: SessionIndex | None
+    outbox: Sequence[tuple[str, str]]
+    triggers: Sequence[tuple[int, str]]
+    intake: bool
+    now_ms: int
+    held: bool = False
+    submitted_s: float = 0.0
+    task: trio.lowlevel.Task | None = None
+    result: Appended | Exception | None = None
+
+
+def draft_append(
+    key: Key,
+    records: Sequence[NewRecord],
+    *,
+    expected: Head | None,
+    fence: int | None,
+    lease: LeaseChange | None,
+    index: SessionIndex | None,
+    outbox: Sequence[OutboxItem],
+    now_ms: int,
+    cap: int,
+) -> Draft:
+    """Admit and encode an append. Raises `InadmissibleValue`."""
+    encoded = encode_append(key[1], records, lease=lease, index=index, outbox=outbox, cap=cap)
+    found = encoded.records
+    return Draft(
+        key,
+        found,
+        () if expected is None else chain(key, expected.sequence, expected.hash, found),
+        expected,
+        fence,
+        lease,
+        index,
+        encoded.outbox,
+        _triggers(found),
+        all([record.kind in INTAKE_KINDS for record in found]),
+        now_ms,
+    )
+
+
+def draft_lease(key: Key, lease: LeaseChange, *, fence: int, now_ms: int) -> Draft:
+    """Draft a change of the lease that only its holder may make. Raises `InadmissibleValue`."""
+    encode_append(key[1], (), lease=lease)
+    return Draft(key, (), (), None, fence, lease, None, (), (), True, now_ms, held=True)
+
+
+def _triggers(records: Sequence[EncodedRecord]) -> Sequence[tuple[int, str]]:
+    return [
+        (position, record.idempotency_key)
+        for position, record in enumerate(records)
+        if record.idempotency_key is not None and record.kind == TriggerRecord.kind
+    ]

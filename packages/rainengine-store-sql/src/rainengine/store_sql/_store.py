@@ -1,0 +1,101 @@
+"""A store over an SQL database: all tenants' ledgers, and what runs while it is open."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import attrs
+import trio
+
+from rainengine.core.abc import DEFAULT_TENANT, Clock
+from rainengine.core.codec import MAX_PAYLOAD_BYTES, check_identifier
+from rainengine.core.environment import SystemClock
+from rainengine.store_sql._commits import Committer, LedgerStats
+from rainengine.store_sql._dialect import ConnectionT, Dialect
+from rainengine.store_sql._guard import DeadlineGuard
+from rainengine.store_sql._ledger import Parts, SqlLedger
+from rainengine.store_sql._readers import Readers
+from rainengine.store_sql._statements import statements
+from rainengine.store_sql._watch import Watchers
+from rainengine.store_sql._writer import Writer
+
+
+@attrs.frozen(kw_only=True)
+class StoreSettings:
+    """How a store behaves; the same for all databases.
+
+    `append_timeout_s` is how long an append may take before its caller gets `AppendUnknown`
+    (or `LedgerBusy`, where it had not been begun). `max_pending` is how many appends may be
+    under way before callers wait for room. `poll_s` is how often `wait_past` looks for what
+    other processes wrote. `readers` is the number of reading connections, `max_payload_bytes`
+    the largest record.
+    """
+
+    append_timeout_s: float = 30.0
+    max_pending: int = 1024
+    poll_s: float = 0.25
+    readers: int = 4
+    max_payload_bytes: int = MAX_PAYLOAD_BYTES
+
+
+class SqlLedgerStore(SqlLedger):
+    """All tenants' ledgers; used as a ledger itself, it is the default tenant's."""
+
+    def __init__(self, parts: Parts, committer: Committer[Any]) -> None:
+        super().__init__(DEFAULT_TENANT, parts)
+        self._committer = committer
+        self._handles: dict[str, SqlLedger] = {DEFAULT_TENANT: self}
+
+    def for_tenant(self, tenant: str) -> SqlLedger:
+        """Return the tenant's ledger: the same handle for the same tenant."""
+        handle = self._handles.get(check_identifier("tenant", tenant))
+        if handle is None:
+            handle = self._handles[tenant] = SqlLedger(tenant, self._parts)
+        return handle
+
+    def stats(self) -> LedgerStats:
+        """What was written through this store since it was opened."""
+        return self._committer.stats()
+
+
+@asynccontextmanager
+async def open_store(
+    dialect: Dialect[ConnectionT],
+    *,
+    connect_writer: Callable[[], ConnectionT],
+    connect_reader: Callable[[], ConnectionT],
+    placeholder: str = "?",
+    clock: Clock | None = None,
+    settings: StoreSettings | None = None,
+) -> AsyncGenerator[SqlLedgerStore]:
+    """Run a store over a database whose schema is in place.
+
+    The connections are opened in the threads that use them and have to be in autocommit mode.
+    Leaving the block stores what is still queued.
+    """
+    settings = settings or StoreSettings()
+    sql = statements(placeholder)
+    committer = Committer(dialect, connect_writer, sql)
+    watchers = Watchers(settings.poll_s)
+    writer = Writer(committer, watchers.moved, settings.max_pending)
+    readers = Readers(dialect, connect_reader, trio.CapacityLimiter(settings.readers))
+    parts = Parts(
+        writer=writer,
+        readers=readers,
+        watchers=watchers,
+        statements=sql,
+        clock=clock or SystemClock(),
+        cap=settings.max_payload_bytes,
+    )
+    guard = DeadlineGuard(writer, settings.append_timeout_s)
+    writer.start()
+    guard.start()
+    try:
+        yield SqlLedgerStore(parts, committer)
+    finally:
+        with trio.CancelScope(shield=True):
+            await writer.close(settings.append_timeout_s)
+            await readers.close()
+            await guard.stop()

@@ -1,0 +1,51 @@
+"""Opening connections to a database file."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import attrs
+
+Synchronous: TypeAlias = Literal["full", "extra", "normal"]
+
+
+@attrs.frozen(kw_only=True)
+class Database:
+    """A database file and how it is opened."""
+
+    path: Path
+    busy_timeout_ms: int = 5000
+    synchronous: Synchronous = "full"
+    max_page_count: int | None = None
+
+    def connect_writer(self) -> sqlite3.Connection:
+        """Open a connection that writes."""
+        connection = self._connect()
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute(f"PRAGMA synchronous = {self.synchronous}")
+            if self.max_page_count is not None:
+                connection.execute(f"PRAGMA max_page_count = {self.max_page_count:d}")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def connect_reader(self) -> sqlite3.Connection:
+        """Open a connection that refuses to write."""
+        connection = self._connect()
+        connection.execute("PRAGMA query_only = ON")
+        return connection
+
+    def _connect(self) -> sqlite3.Connection:
+        # Autocommit mode: transactions begin and end where this package says so.
+        # Used by one thread at a time, but not always by the one that opened it.
+        return sqlite3.connect(
+            self.path,
+            timeout=self.busy_timeout_ms / 1000,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=512,
+        )

@@ -1,0 +1,84 @@
+"""SQL of the hot path.
+
+A batch is a handful of statements however many appends it holds: sqlite3 lets go of the GIL
+with every step, and under load each time costs a hand-over to the event loop and back.
+`executemany` would take a step a row; a multi-row VALUES takes one for all.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+from rainengine.store_sql import OutboxRow, RecordRow, SessionRow, SnapshotRow
+
+MAX_ROWS = 64
+"""Rows in one statement; more go into several."""
+
+_KEY = ("tenant", "session_id")
+
+
+def _values(columns: int, rows: int) -> str:
+    row = f"({','.join('?' * columns)})"
+    return f"VALUES {','.join([row] * rows)}"
+
+
+def _insert(table: str, fields: tuple[str, ...], rows: int) -> str:
+    return f"INSERT INTO {table} ({', '.join(fields)}) {_values(len(fields), rows)}"
+
+
+@cache
+def insert_records(rows: int) -> str:
+    """Insert this many records."""
+    return _insert("rainengine_records", RecordRow._fields, rows)
+
+
+@cache
+def insert_outbox(rows: int) -> str:
+    """Insert this many outbox rows."""
+    return _insert("rainengine_outbox", OutboxRow._fields, rows)
+
+
+@cache
+def upsert_sessions(rows: int) -> str:
+    """Insert or replace this many sessions' rows."""
+    fields = SessionRow._fields
+    sets = ", ".join(f"{field} = excluded.{field}" for field in fields if field not in _KEY)
+    return (
+        f"{_insert('rainengine_sessions', fields, rows)}"
+        f" ON CONFLICT (tenant, session_id) DO UPDATE SET {sets}"
+    )
+
+
+@cache
+def select_sessions(rows: int) -> str:
+    """Read this many sessions' rows."""
+    return (
+        f"SELECT {', '.join(SessionRow._fields)} FROM rainengine_sessions"
+        f" WHERE (tenant, session_id) IN ({_values(2, rows)})"
+    )
+
+
+@cache
+def select_keys(rows: int) -> str:
+    """Find which of this many idempotency keys are triggers' already."""
+    return (
+        "SELECT tenant, session_id, idempotency_key, sequence FROM rainengine_records"
+        f" WHERE (tenant, session_id, idempotency_key) IN ({_values(3, rows)})"
+        " AND kind = 'trigger'"
+    )
+
+
+def _upsert_snapshot() -> str:
+    fields = SnapshotRow._fields
+    return (
+        f"{_insert('rainengine_snapshots', fields, 1)}"
+        " ON CONFLICT (tenant, session_id, projection_version) DO UPDATE"
+        " SET sequence = excluded.sequence, hash = excluded.hash, payload = excluded.payload"
+        " WHERE excluded.sequence >= sequence OR sequence >"
+        " (SELECT head FROM rainengine_sessions AS s WHERE s.tenant = excluded.tenant"
+        " AND s.session_id = excluded.session_id)"
+    )
+
+
+UPSERT_SNAPSHOT = _upsert_snapshot()
+"""Keep a snapshot unless a newer one of this history is there."""

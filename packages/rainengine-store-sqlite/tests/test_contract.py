@@ -1,0 +1,33 @@
+"""The contract of every ledger, kept by SQLite with several handles on one file."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+import attrs
+import pytest
+
+from rainengine.core.testing import LEDGER_CHECKS, LedgerCheck, ScriptedClock
+from rainengine.store_sql import SqlLedgerStore
+from rainengine.store_sqlite import open_sqlite_ledger
+
+
+@attrs.frozen
+class SqliteMaker:
+    """Opens one file again and again, under one clock that a test moves."""
+
+    path: Path
+    clock: ScriptedClock
+
+    def open(self) -> AbstractAsyncContextManager[SqlLedgerStore]:
+        return open_sqlite_ledger(self.path, clock=self.clock)
+
+    async def let_pass(self, ms: int) -> None:
+        self.clock.jump(ms)
+
+
+@pytest.mark.parametrize("check", LEDGER_CHECKS, ids=lambda check: check.__name__)
+async def test_sqlite_keeps_the_contract(check: LedgerCheck, tmp_path: Path) -> None:
+    """Every check of the ledger's contract holds on SQLite."""
+    await check(SqliteMaker(tmp_path / "ledger.db", ScriptedClock()))
