@@ -12,21 +12,25 @@ from rainengine.core.records import JsonObject, JsonValue, Trigger
 
 
 def canonical_json(value: JsonValue) -> bytes:
-    """Return the RFC 8785 form (JSON Canonicalization Scheme).
+    """Return the RFC 8785 form (JSON Canonicalization Scheme), to be hashed.
 
-    Integers beyond 2^53 have none there; they are written as text with a leading `#`.
+    A value with integers beyond 2^53 has none there. They are written as text with a leading
+    `#`, text that begins with one is given another, and `#` precedes the whole, so that no two
+    values read the same.
     """
     try:
         return rfc8785.dumps(value)
     except rfc8785.IntegerDomainError:
-        return rfc8785.dumps(_integers_as_text(value))
+        return b"#" + rfc8785.dumps(_integers_as_text(value))
 
 
-def _integers_as_text(value: JsonValue) -> JsonValue:
+def _integers_as_text(value: JsonValue | tuple[JsonValue, ...]) -> JsonValue:
     if isinstance(value, dict):
         return {key: _integers_as_text(item) for key, item in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):  # msgspec leaves tuples as they are
         return [_integers_as_text(item) for item in value]
+    if isinstance(value, str) and value.startswith("#"):
+        return f"#{value}"
     if isinstance(value, int) and abs(value) > 2**53 - 1:
         return f"#{value}"
     return value

@@ -54,6 +54,7 @@ def to_json(value: object, *, cap: int = admission.MAX_PAYLOAD_BYTES) -> JsonVal
         raise InadmissibleValue("$", str(error)) from error
     if not admitted:
         admission.explain(plain)
+        plain = msgspec.json.decode(payload)  # tuples have become lists
     admission.check_size(payload, cap)
     return plain
 

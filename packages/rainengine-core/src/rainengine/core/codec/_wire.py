@@ -16,7 +16,7 @@ import msgspec
 
 from rainengine.core.codec import _admission as admission
 from rainengine.core.codec._families import FAMILIES, RECORDS
-from rainengine.core.codec._upcasts import UPCASTS
+from rainengine.core.codec._upcasts import UPCASTS, Upcasts, upcast
 from rainengine.core.errors import InadmissibleValue, LedgerCorrupt
 from rainengine.core.records import NewRecord, Record, UnknownRecord
 
@@ -156,22 +156,26 @@ def decode(kind: str, version: int, payload: str | bytes) -> Record:
     try:
         if version == shape.version:
             return cast(Record, _decoder(shape).decode(payload))
-        return cast(Record, _upcast(shape, version, payload))
+        return cast(Record, read_older(shape, version, payload))
     except _FromTheFuture:
         return _unknown(kind, version, payload)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+    except (msgspec.MsgspecError, ValueError, TypeError, LookupError, RecursionError) as error:
         raise LedgerCorrupt(f"a record of kind {kind!r} cannot be read: {error}") from error
 
 
 def _unknown(kind: str, version: int, payload: str | bytes) -> UnknownRecord:
-    text = payload if isinstance(payload, str) else payload.decode()
+    try:
+        text = payload if isinstance(payload, str) else payload.decode()
+    except UnicodeError as error:
+        raise LedgerCorrupt(f"a record of kind {kind!r} is no text: {error}") from error
     return UnknownRecord(stored_kind=kind, stored_version=version, payload=text)
 
 
-def _upcast(shape: type[Record], version: int, payload: str | bytes) -> Any:
-    value = msgspec.json.decode(payload)
-    for step in range(version, shape.version):
-        value = UPCASTS[shape.kind, step](value)
+def read_older(
+    shape: type[Record], version: int, payload: str | bytes, upcasts: Upcasts = UPCASTS
+) -> Any:
+    """Return a record of `shape` from the text of an earlier version of it."""
+    value = upcast(msgspec.json.decode(payload), shape.kind, version, shape.version, upcasts)
     return msgspec.convert(value, shape, dec_hook=_structure_family)
 
 
