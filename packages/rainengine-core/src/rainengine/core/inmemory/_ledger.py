@@ -8,7 +8,7 @@ An append awaits once, before it looks at anything; from there on nothing can co
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
 import attrs
@@ -47,10 +47,12 @@ class LedgerStats:
 class _Tenant:
     """What all handles of one tenant share."""
 
-    sessions: dict[str, Session] = attrs.field(factory=dict)
-    listed: list[str] = attrs.field(factory=list)
+    sessions: dict[str, Session] = attrs.field(factory=dict[str, Session])
+    listed: list[str] = attrs.field(factory=list[str])
     listed_in_order: bool = True
-    watchers: dict[str, trio.lowlevel.ParkingLot] = attrs.field(factory=dict)
+    watchers: dict[str, trio.lowlevel.ParkingLot] = attrs.field(
+        factory=dict[str, trio.lowlevel.ParkingLot]
+    )
 
     def keep(self, session: Session) -> None:
         if session.session_id not in self.sessions:
@@ -215,17 +217,19 @@ class InMemoryTenant:
 class InMemoryLedger(InMemoryTenant):
     """All tenants' ledgers in memory; used as a ledger itself, it is the default tenant's.
 
-    `backing` is another such store, whose records this one shares, with a clock of its own.
+    `backing` is another such store, whose records this one shares, and its clock if given none.
     """
 
     def __init__(
         self, clock: Clock | None = None, *, backing: InMemoryLedger | None = None
     ) -> None:
-        self._tenants: dict[str, _Tenant] = {} if backing is None else backing._tenants
+        self._tenants: dict[str, _Tenant] = {}
+        if backing is not None:
+            self._tenants = backing._tenants  # noqa: SLF001 - its own class
+            clock = clock or backing._clock  # noqa: SLF001
         self._handles: dict[str, InMemoryTenant] = {DEFAULT_TENANT: self}
-        own_clock = backing._clock if clock is None and backing is not None else clock
         shared = self._tenants.setdefault(DEFAULT_TENANT, _Tenant())
-        super().__init__(DEFAULT_TENANT, shared, own_clock or SystemClock(), _Counts())
+        super().__init__(DEFAULT_TENANT, shared, clock or SystemClock(), _Counts())
 
     def for_tenant(self, tenant: str) -> InMemoryTenant:
         """Return the tenant's ledger: the same handle for the same tenant."""
@@ -243,7 +247,7 @@ class InMemoryLedger(InMemoryTenant):
 
 
 @asynccontextmanager
-async def open_memory_url(url: str) -> AsyncIterator[InMemoryLedger]:
+async def open_memory_url(url: str) -> AsyncGenerator[InMemoryLedger]:
     """Open an empty ledger by its URL, `memory:`. Raises `InvalidConfiguration` for any other."""
     if url != "memory:":
         raise InvalidConfiguration("url", f"{url!r} is not 'memory:', the only URL of this store")

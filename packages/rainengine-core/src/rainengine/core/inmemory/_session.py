@@ -3,11 +3,14 @@
 Nothing in here awaits, so an append happens whole or not at all.
 Records are kept as they were encoded: what a SQL store would refuse is refused here too,
 and reading decodes anew, so that a value that does not survive its round trip cannot hide.
+They are kept as plain tuples, which the garbage collector does not track once it saw that they
+hold text and numbers only; objects made collections slow enough to double an append's cost.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import attrs
 
@@ -30,6 +33,11 @@ from rainengine.core.records import (
     TriggerRecord,
 )
 
+Row: TypeAlias = tuple[str, int, str, int, str | None, str | None]
+"""Kind, version, payload, time of occurrence, trigger id and idempotency key."""
+
+EMPTY = SessionIndex(state="empty")
+
 
 @attrs.frozen(kw_only=True)
 class OutboxRow:
@@ -44,20 +52,20 @@ class OutboxRow:
 
 @attrs.define(eq=False)
 class Session:
-    """The rows of one session. `records[n - 1]` and `hashes[n - 1]` belong to sequence n."""
+    """The rows of one session. `rows[n - 1]` and `hashes[n - 1]` belong to sequence n."""
 
     session_id: str
     head: Head
-    records: list[EncodedRecord] = attrs.field(factory=list)
-    hashes: list[bytes] = attrs.field(factory=list)
-    index: SessionIndex = SessionIndex(state="empty")
+    rows: list[Row] = attrs.field(factory=list[Row])
+    hashes: list[bytes] = attrs.field(factory=list[bytes])
+    index: SessionIndex = EMPTY
     owner: str | None = None
     expires_at_ms: int = 0
     fence: int = 0
-    trigger_sequences: dict[str, int] = attrs.field(factory=dict)
-    outcome_sequences: dict[str, int] = attrs.field(factory=dict)
-    snapshots: dict[int, Snapshot] = attrs.field(factory=dict)
-    outbox: list[OutboxRow] = attrs.field(factory=list)
+    trigger_sequences: dict[str, int] = attrs.field(factory=dict[str, int])
+    outcome_sequences: dict[str, int] = attrs.field(factory=dict[str, int])
+    snapshots: dict[int, Snapshot] = attrs.field(factory=dict[int, Snapshot])
+    outbox: list[OutboxRow] = attrs.field(factory=list[OutboxRow])
 
     def refuse(
         self,
@@ -140,7 +148,7 @@ class Session:
                 self.trigger_sequences[record.idempotency_key] = sequence
             elif record.kind == OutcomeRecord.kind and record.trigger_id is not None:
                 self.outcome_sequences[record.trigger_id] = sequence
-        self.records += records
+        self.rows += [_row(record) for record in records]
         self.head = Head(sequence, digest)
 
     def _change_lease(self, lease: LeaseChange, now_ms: int) -> None:
@@ -171,7 +179,7 @@ class Session:
 
     def info(self) -> SessionInfo:
         """The session's line in a listing."""
-        times = [self.records[end].occurred_at_ms for end in (0, -1)] if self.records else [0, 0]
+        times = [self.rows[end][3] for end in (0, -1)] if self.rows else [0, 0]
         return SessionInfo(
             session_id=self.session_id,
             head=self.head,
@@ -187,30 +195,30 @@ class Session:
 
     def stored(self, sequence: int) -> StoredRecord:
         """Decode the record with this sequence."""
-        row = self.records[sequence - 1]
+        kind, version, payload, occurred_at_ms, trigger_id, key = self.rows[sequence - 1]
         return StoredRecord(
             session_id=self.session_id,
             sequence=sequence,
-            occurred_at_ms=row.occurred_at_ms,
-            kind=row.kind,
-            version=row.version,
-            trigger_id=row.trigger_id,
-            idempotency_key=row.idempotency_key,
-            record=decode(row.kind, row.version, row.payload),
+            occurred_at_ms=occurred_at_ms,
+            kind=kind,
+            version=version,
+            trigger_id=trigger_id,
+            idempotency_key=key,
+            record=decode(kind, version, payload),
             hash=self.hashes[sequence - 1],
         )
 
     def encoded(self, sequence: int) -> EncodedEntry:
         """Return the record with this sequence as it was hashed."""
-        row = self.records[sequence - 1]
+        kind, version, payload, occurred_at_ms, trigger_id, key = self.rows[sequence - 1]
         return EncodedEntry(
             sequence=sequence,
-            kind=row.kind,
-            version=row.version,
-            occurred_at_ms=row.occurred_at_ms,
-            trigger_id=row.trigger_id,
-            idempotency_key=row.idempotency_key,
-            payload=row.payload,
+            kind=kind,
+            version=version,
+            occurred_at_ms=occurred_at_ms,
+            trigger_id=trigger_id,
+            idempotency_key=key,
+            payload=payload,
             hash=self.hashes[sequence - 1],
         )
 
@@ -232,3 +240,14 @@ class Session:
             return None
         outcome = self.stored(ended).record
         return outcome if isinstance(outcome, OutcomeRecord) else None
+
+
+def _row(record: EncodedRecord) -> Row:
+    return (
+        record.kind,
+        record.version,
+        record.payload,
+        record.occurred_at_ms,
+        record.trigger_id,
+        record.idempotency_key,
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from rainengine.core.errors import RainEngineError
@@ -19,7 +19,7 @@ def expect_equal(expected: object, actual: object, what: str) -> None:
         raise CheckFailed(f"{what}:\n  expected {expected!r:.2000}\n  actual   {actual!r:.2000}")
 
 
-def expect(condition: bool, what: str) -> None:
+def expect(condition: object, what: str) -> None:
     """Raise `CheckFailed` unless the condition holds."""
     if not condition:
         raise CheckFailed(what)
@@ -28,7 +28,7 @@ def expect(condition: bool, what: str) -> None:
 @asynccontextmanager
 async def refusal(
     ledger: FullLedger, session_id: str, error: type[RainEngineError], what: str
-) -> AsyncIterator[None]:
+) -> AsyncGenerator[None]:
     """Expect exactly this error from the block, and that the session is as it was before."""
     before = await picture(ledger, session_id)
     try:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Protocol, cast, runtime_checkable
+from typing import Protocol, runtime_checkable
 from uuid import uuid4
 
 import attrs
@@ -66,14 +66,14 @@ def tenant_of(store: LedgerStore, tenant: str) -> FullLedger:
 
 
 @asynccontextmanager
-async def one_ledger(maker: LedgerMaker) -> AsyncIterator[FullLedger]:
+async def one_ledger(maker: LedgerMaker) -> AsyncGenerator[FullLedger]:
     """A new tenant's ledger."""
     async with maker.open() as store:
         yield tenant_of(store, new_tenant())
 
 
 @asynccontextmanager
-async def two_ledgers(maker: LedgerMaker) -> AsyncIterator[tuple[FullLedger, FullLedger]]:
+async def two_ledgers(maker: LedgerMaker) -> AsyncGenerator[tuple[FullLedger, FullLedger]]:
     """A new tenant's ledger through two handles on one backing store."""
     tenant = new_tenant()
     async with maker.open() as one, maker.open() as other:
@@ -95,5 +95,5 @@ async def _listing(ledger: Ledger, session_id: str) -> SessionInfo | None:
         page = await ledger.list_sessions(query)
         found = [info for info in page.sessions if info.session_id == session_id]
         if found or page.next is None:
-            return cast("SessionInfo | None", found[0] if found else None)
+            return found[0] if found else None
         query = attrs.evolve(query, after=page.next)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import cast
+from typing import Any, cast
 
 import attrs
 
@@ -11,11 +11,13 @@ from rainengine.core.abc import LeaseChange, OutboxItem, SessionIndex, SessionSt
 from rainengine.core.errors import InadmissibleValue
 from rainengine.core.records import (
     JsonValue,
+    KernelEvent,
     KernelEventRecord,
     NewRecord,
     Record,
     ToolResult,
     Trigger,
+    TriggerRecord,
     UnknownRecord,
 )
 from rainengine.core.testing._expect import expect_equal, refusal
@@ -96,9 +98,8 @@ async def check_what_keeps_the_rule_reads_back_equal(maker: LedgerMaker) -> None
 
 async def check_what_is_too_large_is_refused(maker: LedgerMaker) -> None:
     """A record of 50 MB is `InadmissibleValue`."""
-    async with one_ledger(maker) as ledger:
-        async with refusal(ledger, "s", InadmissibleValue, "50 MB"):
-            await ledger.append("s", [note(), note("x" * 50_000_000)], expected=None)
+    async with one_ledger(maker) as ledger, refusal(ledger, "s", InadmissibleValue, "50 MB"):
+        await ledger.append("s", [note(), note("x" * 50_000_000)], expected=None)
 
 
 async def check_wrong_types_are_refused(maker: LedgerMaker) -> None:
@@ -111,7 +112,7 @@ async def check_wrong_types_are_refused(maker: LedgerMaker) -> None:
 
 def _wrong_types() -> Iterator[tuple[str, NewRecord]]:
     good = trigger()
-    record = cast("attrs.AttrsInstance", good.record)
+    record = cast(TriggerRecord, good.record)
     for name, value in (
         ("trigger_id", 5),
         ("trigger", "text"),
@@ -119,12 +120,12 @@ def _wrong_types() -> Iterator[tuple[str, NewRecord]]:
         ("granted_scopes", ["a list"]),
         ("policy", None),
     ):
-        wrong = attrs.evolve(record, **{name: value})
+        wrong = attrs.evolve(record, **{name: cast(Any, value)})
         yield f"{name}={value!r}", attrs.evolve(good, record=wrong)
     yield "no record", NewRecord(cast(Record, object()), START_MS)
-    yield "no event", NewRecord(KernelEventRecord(cast("object", 5)), START_MS)  # type: ignore[arg-type]
-    yield "time as text", attrs.evolve(good, occurred_at_ms="now")
-    yield "time as a float", attrs.evolve(good, occurred_at_ms=1.5)
+    yield "no event", NewRecord(KernelEventRecord(cast(KernelEvent, 5)), START_MS)
+    yield "time as text", attrs.evolve(good, occurred_at_ms=cast(int, "now"))
+    yield "time as a float", attrs.evolve(good, occurred_at_ms=cast(int, 1.5))
     yield "time beyond 64 bits", attrs.evolve(good, occurred_at_ms=2**63)
 
 
@@ -146,7 +147,7 @@ async def check_unknown_records_obey_the_rule(maker: LedgerMaker) -> None:
             ("version beyond 31 bits", {"stored_version": 2**31}),
             ("a known kind that cannot be read", {"stored_kind": "outcome"}),
         ):
-            wrong = NewRecord(attrs.evolve(good, **changes), START_MS)  # type: ignore[arg-type]
+            wrong = NewRecord(attrs.evolve(good, **cast(Any, changes)), START_MS)
             async with refusal(ledger, "s", InadmissibleValue, what):
                 await ledger.append("s", [wrong], expected=None)
         await ledger.append("s", [NewRecord(good, START_MS)], expected=None)

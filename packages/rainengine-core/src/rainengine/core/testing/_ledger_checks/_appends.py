@@ -150,10 +150,12 @@ async def check_a_trigger_key_is_taken_once(maker: LedgerMaker) -> None:
 
 async def check_a_trigger_key_is_taken_once_within_an_append(maker: LedgerMaker) -> None:
     """Two triggers with one key in one append raise `DuplicateTrigger`."""
-    async with one_ledger(maker) as ledger:
-        async with refusal(ledger, "s", DuplicateTrigger, "same key twice in one append"):
-            batch = [trigger("key", run="r1"), note(), trigger("key", run="r2")]
-            await ledger.append("s", batch, expected=None)
+    async with (
+        one_ledger(maker) as ledger,
+        refusal(ledger, "s", DuplicateTrigger, "same key twice in one append"),
+    ):
+        batch = [trigger("key", run="r1"), note(), trigger("key", run="r2")]
+        await ledger.append("s", batch, expected=None)
 
 
 async def check_trigger_keys_belong_to_a_session_of_a_tenant(maker: LedgerMaker) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import count
 
 import attrs
 import trio
-import trio.testing
 
 from rainengine.core.abc import EncodedEntry, Snapshot
 from rainengine.core.codec import EncodedRecord, chain_hash, decode, genesis_hash
@@ -87,8 +87,7 @@ async def check_waiting_ends_with_an_append(maker: LedgerMaker) -> None:
         with trio.fail_after(PATIENCE_S):
             async with trio.open_nursery() as nursery:
                 for ledger in (one, other, other):
-                    nursery.start_soon(_wait, ledger, 1, heads)
-                await trio.testing.wait_all_tasks_blocked()
+                    await nursery.start(_wait, ledger, 1, heads)
                 await one.append("another", [note()], expected=None)
                 await one.append("s", [note()], expected=None)
                 await other.read("s")  # gives a waiter that woke too early the time to say so
@@ -97,7 +96,10 @@ async def check_waiting_ends_with_an_append(maker: LedgerMaker) -> None:
         expect_equal([done.head] * 3, heads, "heads that the waiters saw")
 
 
-async def _wait(ledger: FullLedger, sequence: int, heads: list[Head]) -> None:
+async def _wait(
+    ledger: FullLedger, sequence: int, heads: list[Head], *, task_status: trio.TaskStatus[None]
+) -> None:
+    task_status.started()
     heads.append(await ledger.wait_past("s", sequence))
 
 
@@ -126,7 +128,9 @@ def _snapshot(version: int, sequence: int, digest: bytes) -> Snapshot:
 async def _until_kept(ledger: FullLedger, snapshot: Snapshot) -> None:
     """Wait for a snapshot that was offered: stores keep them when they have time."""
     with trio.fail_after(PATIENCE_S):
-        while await ledger.load_snapshot("s", snapshot.projection_version) != snapshot:
+        for _ in count():
+            if await ledger.load_snapshot("s", snapshot.projection_version) == snapshot:
+                return
             await trio.sleep(0.001)
 
 

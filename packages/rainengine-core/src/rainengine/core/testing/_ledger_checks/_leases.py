@@ -61,9 +61,11 @@ async def check_a_new_session_is_taken_without_records(maker: LedgerMaker) -> No
 
 async def check_an_append_without_anything_is_refused(maker: LedgerMaker) -> None:
     """An append of no records and no lease change is `InadmissibleValue`."""
-    async with one_ledger(maker) as ledger:
-        async with refusal(ledger, "s", InadmissibleValue, "empty append"):
-            await ledger.append("s", [], expected=None)
+    async with (
+        one_ledger(maker) as ledger,
+        refusal(ledger, "s", InadmissibleValue, "empty append"),
+    ):
+        await ledger.append("s", [], expected=None)
 
 
 async def check_a_held_lease_is_not_taken(maker: LedgerMaker) -> None:

@@ -26,6 +26,8 @@ from rainengine.core.testing._maker import (
 )
 from rainengine.core.testing._samples import note, trigger
 
+EVERYTHING = SessionQuery()
+
 
 async def check_a_listing_shows_each_session(maker: LedgerMaker) -> None:
     """A session's line holds its head, index, lease and the times of its records."""
@@ -149,9 +151,7 @@ def _index(info: object) -> SessionIndex:
     return SessionIndex(**{name: getattr(info, name) for name in names})
 
 
-async def _all_ids(
-    ledger: FullLedger, limit: int, query: SessionQuery = SessionQuery()
-) -> list[str]:
+async def _all_ids(ledger: FullLedger, limit: int, query: SessionQuery = EVERYTHING) -> list[str]:
     query = attrs.evolve(query, limit=limit)
     found: list[str] = []
     while True:

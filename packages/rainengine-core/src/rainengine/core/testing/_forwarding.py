@@ -1,0 +1,106 @@
+"""Wrappers that can do whatever the thing they wrap can do.
+
+What a ledger can do beyond appending and reading is found out with `isinstance`,
+which since Python 3.12 does not look at `__getattr__`.
+So a wrapper's class is made for the class that it wraps: it has each of its public methods,
+and capabilities that are yet to be invented pass through as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache, wraps
+from typing import Any, cast
+
+from rainengine.core.abc import Ledger, LedgerStore, SessionPage, SessionQuery
+from rainengine.core.records import Head, OutcomeRecord, StoredRecord
+
+
+class Forwarding:
+    """Something that stands before `inner` and passes on what it does not do itself."""
+
+    _inner: Ledger
+
+    def __init__(self, inner: Ledger) -> None:
+        own: Any = type(self)
+        self.__class__ = _covering(own, type(inner))
+        self._inner = inner
+        self._tenants: dict[str, Ledger] = {}
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} before {self._inner!r}>"
+
+    def before_forwarding(self) -> None:
+        """Called before anything is passed on; may raise."""
+
+    def beside(self, inner: Ledger) -> Ledger:
+        """Return what stands before another tenant's ledger and shares this one's fate."""
+        raise NotImplementedError
+
+    @property
+    def wrapped(self) -> Ledger:
+        """The ledger that this one stands before."""
+        return self._inner
+
+    @property
+    def tenant(self) -> str:
+        """The tenant whose sessions these are."""
+        return self._inner.tenant
+
+    async def read(
+        self, session_id: str, *, after: int = 0, limit: int = 1000
+    ) -> Sequence[StoredRecord]:
+        """Return up to `limit` records with sequences above `after`, in order."""
+        self.before_forwarding()
+        return await self._inner.read(session_id, after=after, limit=limit)
+
+    async def head(self, session_id: str) -> Head:
+        """Return the session's head."""
+        self.before_forwarding()
+        return await self._inner.head(session_id)
+
+    async def list_sessions(self, query: SessionQuery) -> SessionPage:
+        """Return one page of the tenant's sessions."""
+        self.before_forwarding()
+        return await self._inner.list_sessions(query)
+
+    async def find_outcome(self, session_id: str, idempotency_key: str) -> OutcomeRecord | None:
+        """Return the newest outcome of the run whose trigger has this key."""
+        self.before_forwarding()
+        return await self._inner.find_outcome(session_id, idempotency_key)
+
+    def wrapped_tenant(self, tenant: str) -> Ledger:
+        """What a wrapper of a store has for `for_tenant`."""
+        self.before_forwarding()
+        inner = cast(LedgerStore, self._inner).for_tenant(tenant)
+        if inner is self._inner:
+            return self._as_ledger()
+        if tenant not in self._tenants:
+            self._tenants[tenant] = self.beside(inner)
+        return self._tenants[tenant]
+
+    def _as_ledger(self) -> Ledger:
+        return cast(Ledger, self)
+
+
+@cache
+def _covering(wrapper: Any, wrapped: Any) -> Any:  # noqa: ANN401 - classes made at run time
+    names = [name for name in dir(wrapped) if name[0] != "_" and not hasattr(wrapper, name)]
+    methods = {name: _forward(name, getattr(wrapped, name)) for name in names}
+    return type(wrapper.__name__, (wrapper,), methods)
+
+
+def _forward(name: str, original: object) -> object:
+    def forward(self: Forwarding, *args: object, **kwargs: object) -> object:
+        self.before_forwarding()
+        return getattr(self.wrapped, name)(*args, **kwargs)
+
+    def fetch(self: Forwarding) -> object:
+        self.before_forwarding()
+        return getattr(self.wrapped, name)
+
+    if name == "for_tenant":
+        return Forwarding.wrapped_tenant
+    if not callable(original):
+        return property(fetch)
+    return wraps(original)(forward)
