@@ -55,7 +55,7 @@ def explain(value: object) -> None:
         path, depth, part = pending.pop()
         if depth > MAX_NESTING:
             raise InadmissibleValue(_short(path), f"nested deeper than {MAX_NESTING} levels")
-        shape: type[Any] = type(part)
+        shape: type[Any] = part.__class__
         if issubclass(shape, dict):
             pending += [(f"{path}.{key}", depth + 1, item) for key, item in _items(path, part)]
         elif issubclass(shape, list | tuple):
