@@ -5,11 +5,14 @@ An edge such as `rainengine.store_sqlite` implements `Dialect` and calls `open_s
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from rainengine.store_sql._commits import LedgerStats as LedgerStats
 from rainengine.store_sql._decoding import session_row as session_row
 from rainengine.store_sql._dialect import Batch as Batch
-from rainengine.store_sql._dialect import CommitUnknown as CommitUnknown
 from rainengine.store_sql._dialect import Committed as Committed
+from rainengine.store_sql._dialect import CommitUnknown as CommitUnknown
 from rainengine.store_sql._dialect import Connection as Connection
 from rainengine.store_sql._dialect import Cursor as Cursor
 from rainengine.store_sql._dialect import Dialect as Dialect
@@ -28,3 +31,23 @@ from rainengine.store_sql._rows import absent as absent
 from rainengine.store_sql._store import SqlLedgerStore as SqlLedgerStore
 from rainengine.store_sql._store import StoreSettings as StoreSettings
 from rainengine.store_sql._store import open_store as open_store
+from rainengine.store_sql._versions import SCHEMA_VERSION as SCHEMA_VERSION
+from rainengine.store_sql._versions import SELECT_VERSION as SELECT_VERSION
+from rainengine.store_sql._versions import VERSION_TABLE as VERSION_TABLE
+from rainengine.store_sql._versions import check_unclaimed as check_unclaimed
+from rainengine.store_sql._versions import check_version as check_version
+from rainengine.store_sql._versions import is_older as is_older
+
+if TYPE_CHECKING:
+    from rainengine.store_sql._migrations import check_schema as check_schema
+    from rainengine.store_sql._migrations import migrate as migrate
+    from rainengine.store_sql._tables import metadata as metadata
+
+_LAZY = {"check_schema": "_migrations", "migrate": "_migrations", "metadata": "_tables"}
+
+
+def __getattr__(name: str) -> object:
+    """Import what needs SQLAlchemy only when it is asked for: that takes half a second."""
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)

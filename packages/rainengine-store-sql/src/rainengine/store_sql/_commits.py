@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Generic
 
 import attrs
@@ -57,10 +58,8 @@ class Committer(Generic[ConnectionT]):
         """Close the connection, if there is one."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            try:
+            with suppress(Exception):  # it is given up either way
                 connection.close()
-            except Exception:  # noqa: BLE001, S110 - it is given up either way
-                pass
 
     def _answer(self, verdict: Verdict) -> Appended | LedgerError:
         if not isinstance(verdict, Change):

@@ -110,9 +110,7 @@ def lease(session_id: str, row: Row) -> Lease:
     if tuple(map(type, row)) not in _LEASE_SHAPES:
         raise _corrupt(session_id, f"its lease is {row!r:.300}")
     owner, expires_at_ms, fence, sequence, digest = cast("Any", row)
-    return Lease(
-        owner=owner, expires_at_ms=expires_at_ms, fence=fence, head=Head(sequence, digest)
-    )
+    return Lease(owner=owner, expires_at_ms=expires_at_ms, fence=fence, head=Head(sequence, digest))
 
 
 def snapshot(row: Row) -> Snapshot | None:

@@ -38,6 +38,7 @@ class Connection(Protocol):
 
 
 ConnectionT = TypeVar("ConnectionT", bound=Connection)
+_ConnectionT_contra = TypeVar("_ConnectionT_contra", bound=Connection, contravariant=True)
 
 
 class Batch(NamedTuple):
@@ -66,14 +67,14 @@ class CommitUnknown(Exception):
         self.verdicts = verdicts
 
 
-class Dialect(Protocol[ConnectionT]):
+class Dialect(Protocol[_ConnectionT_contra]):
     """How one database takes a batch. Used by the writer's thread, `translate_error` by all."""
 
-    def begin(self, connection: ConnectionT) -> None:
+    def begin(self, connection: _ConnectionT_contra) -> None:
         """Begin a transaction that is going to write."""
         ...
 
-    def commit_batch(self, connection: ConnectionT, batch: Batch) -> Committed:
+    def commit_batch(self, connection: _ConnectionT_contra, batch: Batch) -> Committed:
         """Judge every draft by its session's row (`judge`) and store what is accepted, durably.
 
         A draft that is refused, or cannot be stored, must not keep back the others.

@@ -67,7 +67,7 @@ def draft_append(
         index,
         encoded.outbox,
         _triggers(found),
-        all([record.kind in INTAKE_KINDS for record in found]),
+        all(record.kind in INTAKE_KINDS for record in found),
         now_ms,
     )
 
@@ -75,7 +75,20 @@ def draft_append(
 def draft_lease(key: Key, lease: LeaseChange, *, fence: int, now_ms: int) -> Draft:
     """Draft a change of the lease that only its holder may make. Raises `InadmissibleValue`."""
     encode_append(key[1], (), lease=lease)
-    return Draft(key, (), (), None, fence, lease, None, (), (), True, now_ms, held=True)
+    return Draft(
+        key,
+        records=(),
+        rows=(),
+        expected=None,
+        fence=fence,
+        lease=lease,
+        index=None,
+        outbox=(),
+        triggers=(),
+        intake=True,
+        now_ms=now_ms,
+        held=True,
+    )
 
 
 def _triggers(records: Sequence[EncodedRecord]) -> Sequence[tuple[int, str]]:

@@ -146,9 +146,7 @@ class SqlLedger:
             return
 
     async def _change_lease(self, session_id: str, lease: LeaseChange, fence: int) -> Appended:
-        draft = draft_lease(
-            self._key(session_id), lease, fence=fence, now_ms=self._clock.now_ms()
-        )
+        draft = draft_lease(self._key(session_id), lease, fence=fence, now_ms=self._clock.now_ms())
         return await self._writer.submit(draft)
 
     async def load_snapshot(self, session_id: str, projection_version: int) -> Snapshot | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import cast
 
 from sqlalchemy import Dialect, Select, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects.postgresql.base import PGDialect
+from sqlalchemy.dialects.sqlite.base import SQLiteDialect
 
 from rainengine.core.abc import SessionInfo, SessionPage, SessionQuery, SessionState
 from rainengine.core.records import Head
@@ -15,8 +16,8 @@ from rainengine.store_sql._rows import SessionRow, Value
 from rainengine.store_sql._tables import sessions
 
 _DIALECTS: dict[str, Dialect] = {
-    "?": sqlite.dialect(paramstyle="qmark"),
-    "%s": postgresql.dialect(paramstyle="format"),
+    "?": SQLiteDialect(paramstyle="qmark"),
+    "%s": PGDialect(paramstyle="format"),  # type: ignore[no-untyped-call]  # SQLAlchemy has no type here
 }
 """By the driver's placeholder."""
 

@@ -75,9 +75,7 @@ def outcome(
     return found if isinstance(found, OutcomeRecord) else None
 
 
-def snapshot(
-    connection: Connection, *, sql: Statements, key: Key, version: int
-) -> Snapshot | None:
+def snapshot(connection: Connection, *, sql: Statements, key: Key, version: int) -> Snapshot | None:
     """Return the newest snapshot of a version."""
     row = connection.execute(sql.snapshot, (*key, version)).fetchone()
     return None if row is None else decoding.snapshot(row)

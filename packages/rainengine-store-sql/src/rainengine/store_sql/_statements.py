@@ -7,11 +7,6 @@ from __future__ import annotations
 
 import attrs
 
-from rainengine.store_sql._rows import RecordRow, SnapshotRow
-
-_SESSION = "tenant = ? AND session_id = ?"
-_ENTRY = ", ".join(RecordRow._fields[2:])
-
 
 @attrs.frozen
 class Statements:
@@ -33,16 +28,19 @@ def statements(placeholder: str = "?") -> Statements:
 
 
 _TEXTS = (
-    f"SELECT {_ENTRY} FROM rainengine_records"
-    f" WHERE {_SESSION} AND sequence > ? ORDER BY sequence LIMIT ?",
-    f"SELECT head, hash FROM rainengine_sessions WHERE {_SESSION}",
-    "SELECT lease_owner, lease_expires_at_ms, fence, head, hash FROM rainengine_sessions"
-    f" WHERE {_SESSION}",
-    "SELECT sequence, version, payload FROM rainengine_records"
-    f" WHERE {_SESSION} AND idempotency_key = ? AND kind = 'trigger'",
-    "SELECT sequence, version, payload FROM rainengine_records"
-    f" WHERE {_SESSION} AND trigger_id = ? AND kind = 'outcome' ORDER BY sequence DESC LIMIT 1",
-    f"SELECT hash FROM rainengine_records WHERE {_SESSION} AND sequence = ?",
-    f"SELECT {', '.join(SnapshotRow._fields[2:])} FROM rainengine_snapshots"
-    f" WHERE {_SESSION} AND projection_version = ?",
+    """SELECT sequence, kind, version, occurred_at_ms, trigger_id, idempotency_key, payload, hash
+    FROM rainengine_records WHERE tenant = ? AND session_id = ? AND sequence > ?
+    ORDER BY sequence LIMIT ?""",
+    """SELECT head, hash FROM rainengine_sessions WHERE tenant = ? AND session_id = ?""",
+    """SELECT lease_owner, lease_expires_at_ms, fence, head, hash FROM rainengine_sessions
+    WHERE tenant = ? AND session_id = ?""",
+    """SELECT sequence, version, payload FROM rainengine_records
+    WHERE tenant = ? AND session_id = ? AND idempotency_key = ? AND kind = 'trigger'""",
+    """SELECT sequence, version, payload FROM rainengine_records
+    WHERE tenant = ? AND session_id = ? AND trigger_id = ? AND kind = 'outcome'
+    ORDER BY sequence DESC LIMIT 1""",
+    """SELECT hash FROM rainengine_records
+    WHERE tenant = ? AND session_id = ? AND sequence = ?""",
+    """SELECT projection_version, sequence, hash, payload FROM rainengine_snapshots
+    WHERE tenant = ? AND session_id = ? AND projection_version = ?""",
 )

@@ -68,14 +68,13 @@ async def open_store(
     connect_reader: Callable[[], ConnectionT],
     placeholder: str = "?",
     clock: Clock | None = None,
-    settings: StoreSettings | None = None,
+    settings: StoreSettings,
 ) -> AsyncGenerator[SqlLedgerStore]:
     """Run a store over a database whose schema is in place.
 
     The connections are opened in the threads that use them and have to be in autocommit mode.
     Leaving the block stores what is still queued.
     """
-    settings = settings or StoreSettings()
     sql = statements(placeholder)
     committer = Committer(dialect, connect_writer, sql)
     watchers = Watchers(settings.poll_s)

@@ -2,9 +2,15 @@
 
 All keys begin with tenant and session id, so that the tables can be partitioned by them.
 Text that is compared sorts by code points everywhere.
+On SQLite the tables are clustered by their key (WITHOUT ROWID), except for the records:
+the appends of a batch go to as many sessions, and each would dirty a leaf of its own.
+At the end of a rowid table they share pages (measured with 64 sessions: half the CPU of
+insert and commit, 140 instead of 280 us for 21 records in 4 appends; reading costs the same).
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -28,29 +34,31 @@ def _key() -> TypeEngine[str]:
     return Text().with_variant(Text(collation="C"), "postgresql")
 
 
-def _column(name: str, kind: type[TypeEngine[object]] | TypeEngine[object]) -> Column[object]:
+def _column(name: str, kind: type[TypeEngine[Any]] | TypeEngine[Any]) -> Column[Any]:
     return Column(name, kind, nullable=False)
 
 
-def _table(name: str, key: tuple[str, ...], *columns: Column[object]) -> Table:
+def _table(name: str, key: tuple[str, ...], *columns: Column[Any], clustered: bool = True) -> Table:
     return Table(
         f"rainengine_{name}",
         metadata,
         Column("tenant", _key(), nullable=False),
         *columns,
         PrimaryKeyConstraint(*key, name=f"rainengine_{name}_pk"),
-        sqlite_with_rowid=False,
+        sqlite_with_rowid=not clustered,
     )
 
 
-def _index(table: Table, name: str, columns: tuple[str, ...], where: str, **kw: bool) -> None:
+def _index(
+    table: Table, name: str, columns: tuple[str, ...], where: str, *, unique: bool = False
+) -> None:
     condition = text(where)
     Index(
         f"{table.name}_{name}",
         *[table.c[column] for column in columns],
         sqlite_where=condition,
         postgresql_where=condition,
-        **kw,
+        unique=unique,
     )
 
 
@@ -68,12 +76,13 @@ records = _table(
     Column("idempotency_key", _key()),
     _column("payload", Text),
     _column("hash", LargeBinary),
+    clustered=False,
 )
 _index(
     records,
     "trigger_key",
     (*_SESSION, "idempotency_key"),
-    "kind = 'trigger' AND idempotency_key IS NOT NULL",
+    "kind = 'trigger'",
     unique=True,
 )
 _index(records, "outcome", (*_SESSION, "trigger_id", "sequence"), "kind = 'outcome'")

@@ -8,7 +8,10 @@ from typing import Literal, TypeAlias
 
 import attrs
 
-Synchronous: TypeAlias = Literal["full", "extra", "normal"]
+Synchronous: TypeAlias = Literal["extra", "full", "normal", "off"]
+
+CACHE_KIB = 16 * 1024
+"""The writer's page cache: the newest pages of all sessions in flight."""
 
 
 @attrs.frozen(kw_only=True)
@@ -16,16 +19,16 @@ class Database:
     """A database file and how it is opened."""
 
     path: Path
-    busy_timeout_ms: int = 5000
-    synchronous: Synchronous = "full"
-    max_page_count: int | None = None
+    busy_timeout_ms: int
+    synchronous: Synchronous
+    max_page_count: int | None
 
     def connect_writer(self) -> sqlite3.Connection:
         """Open a connection that writes."""
         connection = self._connect()
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
             connection.execute(f"PRAGMA synchronous = {self.synchronous}")
+            connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
             if self.max_page_count is not None:
                 connection.execute(f"PRAGMA max_page_count = {self.max_page_count:d}")
         except BaseException:

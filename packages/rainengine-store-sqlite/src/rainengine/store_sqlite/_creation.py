@@ -5,8 +5,6 @@ The text is what the migrations make of an empty database; a test compares the t
 
 from __future__ import annotations
 
-SCHEMA_VERSION = "0001"
-
 TABLES = """
 CREATE TABLE rainengine_records (
     tenant TEXT NOT NULL,
@@ -20,10 +18,10 @@ CREATE TABLE rainengine_records (
     payload TEXT NOT NULL,
     hash BLOB NOT NULL,
     CONSTRAINT rainengine_records_pk PRIMARY KEY (tenant, session_id, sequence)
-) WITHOUT ROWID;
+);
 CREATE UNIQUE INDEX rainengine_records_trigger_key
     ON rainengine_records (tenant, session_id, idempotency_key)
-    WHERE kind = 'trigger' AND idempotency_key IS NOT NULL;
+    WHERE kind = 'trigger';
 CREATE INDEX rainengine_records_outcome
     ON rainengine_records (tenant, session_id, trigger_id, sequence)
     WHERE kind = 'outcome';

@@ -24,8 +24,8 @@ from rainengine.core.errors import LedgerCorrupt, LedgerError
 from rainengine.store_sql import (
     Batch,
     Change,
-    CommitUnknown,
     Committed,
+    CommitUnknown,
     Draft,
     Key,
     SessionRow,
@@ -87,9 +87,7 @@ class SqliteDialect:
             row = change.row
             rows[row.tenant, row.session_id] = row
 
-    def _judge_all(
-        self, connection: sqlite3.Connection, drafts: Sequence[Draft]
-    ) -> list[Verdict]:
+    def _judge_all(self, connection: sqlite3.Connection, drafts: Sequence[Draft]) -> list[Verdict]:
         found = self._rows_of(connection, drafts)
         keyed = [d for d in drafts if d.triggers and isinstance(found[d.key], SessionRow)]
         stored = _stored_keys(connection, keyed) if keyed else {}

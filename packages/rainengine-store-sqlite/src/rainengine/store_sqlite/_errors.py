@@ -17,8 +17,10 @@ from rainengine.core.errors import (
 _MEANINGS: dict[int, tuple[type[LedgerError], str]] = {
     sqlite3.SQLITE_BUSY: (
         LedgerBusy,
-        "another process kept the database locked for longer than busy_timeout_ms:"
-        " try again, or find out what holds it",
+        (
+            "another process kept the database locked for longer than busy_timeout_ms:"
+            " try again, or find out what holds it"
+        ),
     ),
     sqlite3.SQLITE_LOCKED: (LedgerBusy, "another connection has the database locked: try again"),
     sqlite3.SQLITE_FULL: (
@@ -27,8 +29,10 @@ _MEANINGS: dict[int, tuple[type[LedgerError], str]] = {
     ),
     sqlite3.SQLITE_READONLY: (
         LedgerReadOnly,
-        "the database cannot be written: check the permissions of the file and its folder"
-        " and the mount options",
+        (
+            "the database cannot be written: check the permissions of the file and its folder"
+            " and the mount options"
+        ),
     ),
     sqlite3.SQLITE_PERM: (LedgerReadOnly, "access was denied: check the permissions of the file"),
     sqlite3.SQLITE_CANTOPEN: (
@@ -50,8 +54,10 @@ _MEANINGS: dict[int, tuple[type[LedgerError], str]] = {
     ),
     sqlite3.SQLITE_CONSTRAINT: (
         LedgerCorrupt,
-        "the session's row does not agree with its records: rebuild the index, or restore"
-        " the database from a backup",
+        (
+            "the session's row does not agree with its records: rebuild the index, or restore"
+            " the database from a backup"
+        ),
     ),
 }
 

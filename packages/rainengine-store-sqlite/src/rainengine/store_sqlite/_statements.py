@@ -3,13 +3,14 @@
 A batch is a handful of statements however many appends it holds: sqlite3 lets go of the GIL
 with every step, and under load each time costs a hand-over to the event loop and back.
 `executemany` would take a step a row; a multi-row VALUES takes one for all.
+CROSS JOIN makes SQLite look up row by row; for `(a, b) IN (VALUES ...)` it scans the table.
 """
 
 from __future__ import annotations
 
 from functools import cache
 
-from rainengine.store_sql import OutboxRow, RecordRow, SessionRow, SnapshotRow
+from rainengine.store_sql import OutboxRow, RecordRow, SessionRow
 
 MAX_ROWS = 64
 """Rows in one statement; more go into several."""
@@ -49,36 +50,34 @@ def upsert_sessions(rows: int) -> str:
     )
 
 
+_SESSIONS = """SELECT tenant, session_id, head, hash, fence, lease_owner, lease_expires_at_ms,
+state, agent, wake_due_at_ms, first_recorded_at_ms, last_recorded_at_ms
+FROM (VALUES) AS wanted CROSS JOIN rainengine_sessions
+WHERE tenant = wanted.column1 AND session_id = wanted.column2"""
+
+_KEYS = """SELECT tenant, session_id, idempotency_key, sequence
+FROM (VALUES) AS wanted CROSS JOIN rainengine_records
+WHERE tenant = wanted.column1 AND session_id = wanted.column2
+AND idempotency_key = wanted.column3 AND kind = 'trigger'"""
+
+
 @cache
 def select_sessions(rows: int) -> str:
     """Read this many sessions' rows."""
-    return (
-        f"SELECT {', '.join(SessionRow._fields)} FROM rainengine_sessions"
-        f" WHERE (tenant, session_id) IN ({_values(2, rows)})"
-    )
+    return _SESSIONS.replace("VALUES", _values(2, rows))
 
 
 @cache
 def select_keys(rows: int) -> str:
     """Find which of this many idempotency keys are triggers' already."""
-    return (
-        "SELECT tenant, session_id, idempotency_key, sequence FROM rainengine_records"
-        f" WHERE (tenant, session_id, idempotency_key) IN ({_values(3, rows)})"
-        " AND kind = 'trigger'"
-    )
+    return _KEYS.replace("VALUES", _values(3, rows))
 
 
-def _upsert_snapshot() -> str:
-    fields = SnapshotRow._fields
-    return (
-        f"{_insert('rainengine_snapshots', fields, 1)}"
-        " ON CONFLICT (tenant, session_id, projection_version) DO UPDATE"
-        " SET sequence = excluded.sequence, hash = excluded.hash, payload = excluded.payload"
-        " WHERE excluded.sequence >= sequence OR sequence >"
-        " (SELECT head FROM rainengine_sessions AS s WHERE s.tenant = excluded.tenant"
-        " AND s.session_id = excluded.session_id)"
-    )
-
-
-UPSERT_SNAPSHOT = _upsert_snapshot()
-"""Keep a snapshot unless a newer one of this history is there."""
+UPSERT_SNAPSHOT = """INSERT INTO rainengine_snapshots
+(tenant, session_id, projection_version, sequence, hash, payload) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (tenant, session_id, projection_version) DO UPDATE
+SET sequence = excluded.sequence, hash = excluded.hash, payload = excluded.payload
+WHERE excluded.sequence >= sequence OR sequence >
+(SELECT head FROM rainengine_sessions AS s
+WHERE s.tenant = excluded.tenant AND s.session_id = excluded.session_id)"""
+"""Keep a snapshot, unless a newer one of this history is there."""
