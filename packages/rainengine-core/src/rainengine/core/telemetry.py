@@ -8,11 +8,10 @@ Costs nothing where no OpenTelemetry SDK is set up. Message content never enters
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from opentelemetry.trace import Link, Tracer
+    from opentelemetry.trace import Tracer
 
 INVOKE_AGENT = "invoke_agent"
 CHAT = "chat"
@@ -24,42 +23,58 @@ CONVERSATION = "gen_ai.conversation.id"
 MODEL = "gen_ai.request.model"
 TOOL_NAME = "gen_ai.tool.name"
 TOOL_CALL = "gen_ai.tool.call.id"
+ERROR_TYPE = "error.type"
 
 _NOTHING: AbstractContextManager[object] = nullcontext()
 
 
-@cache
 def _tracer() -> Tracer | None:
+    """The tracer, once an SDK is set up, which may happen after the first run."""
     from opentelemetry import trace
 
     provider = trace.get_tracer_provider()
     if isinstance(provider, trace.ProxyTracerProvider | trace.NoOpTracerProvider):
         return None
-    return trace.get_tracer("rainengine.core")
+    return provider.get_tracer("rainengine.core")
 
 
 def span(
-    operation: str, subject: str | None, attributes: dict[str, str], traceparent: str | None = None
+    operation: str, subject: str | None, attributes: dict[str, str]
 ) -> AbstractContextManager[object]:
-    """Open a span named `operation subject`, linked to the trace that began the run."""
+    """Open a span named `operation subject`."""
     tracer = _tracer()
     if tracer is None:
         return _NOTHING
     return tracer.start_as_current_span(
         f"{operation} {subject}" if subject else operation,
         attributes={OPERATION: operation, **attributes},
-        links=_links(traceparent),
+        record_exception=False,
     )
 
 
-def _links(traceparent: str | None) -> list[Link] | None:
-    if traceparent is None:
-        return None
+def mark_failed(error_type: str) -> None:
+    """Say in the open span what kind of failure it ended in, and nothing of its message."""
+    if _tracer() is None:
+        return
+    from opentelemetry import trace
+
+    current = trace.get_current_span()
+    current.set_attribute(ERROR_TYPE, error_type)
+    current.set_status(trace.StatusCode.ERROR)
+
+
+def link(traceparent: str | None) -> None:
+    """Link the open span to the trace that began the run, where that is another one."""
+    if traceparent is None or _tracer() is None:
+        return
     from opentelemetry import trace
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-    began = TraceContextTextMapPropagator().extract({"traceparent": traceparent})
-    return [trace.Link(trace.get_current_span(began).get_span_context())]
+    carried = TraceContextTextMapPropagator().extract({"traceparent": traceparent})
+    began = trace.get_current_span(carried).get_span_context()
+    current = trace.get_current_span()
+    if began.is_valid and began.trace_id != current.get_span_context().trace_id:
+        current.add_link(began)
 
 
 def current_traceparent() -> str | None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, get_args
 
 import attrs
 import trio
 
 from rainengine.core import codec, telemetry
 from rainengine.core.abc import LlmProvider, ProviderDecision, ProviderRequest, Usage
-from rainengine.core.errors import InadmissibleValue, ProviderError
+from rainengine.core.errors import InadmissibleValue, ProviderError, ProviderErrorKind
 from rainengine.core.records import (
     Action,
     CallSkills,
@@ -25,27 +25,56 @@ from rainengine.core.records import (
 )
 
 _RAW_CHARACTERS = 2_000
+_MODEL_CHARACTERS = 200
+_MAX_AMOUNT = 2**53
+"""More tokens or cost than this are no amount, and their sums would not fit a ledger."""
 
 
 async def ask(
     provider: LlmProvider, request: ProviderRequest, timeout_ms: int
 ) -> ProviderDecision | ProviderError:
     """Ask once, for at most `timeout_ms` milliseconds; a failure is returned, not raised."""
-    attributes = {
-        telemetry.CONVERSATION: request.context.session_id,
-        telemetry.MODEL: request.config.model or "",
-    }
+    attributes = {telemetry.CONVERSATION: request.context.session_id}
+    if request.config.model is not None:
+        attributes[telemetry.MODEL] = request.config.model
     with telemetry.span(telemetry.CHAT, request.config.model, attributes):
+        answer = await _ask(provider, request, timeout_ms)
+        if isinstance(answer, ProviderError):
+            telemetry.mark_failed(answer.kind)
+        return answer
+
+
+class NoAnswer(ProviderError):
+    """The engine gave up waiting for the provider."""
+
+
+async def _ask(
+    provider: LlmProvider, request: ProviderRequest, timeout_ms: int
+) -> ProviderDecision | ProviderError:
+    try:
         with trio.move_on_after(timeout_ms / 1000):
-            try:
-                return await provider.generate_action(request)
-            except ProviderError as error:
-                return error
-            except Exception as error:  # noqa: BLE001  # a provider is somebody else's code
-                message = f"{type(error).__name__}: {error}"
-                return ProviderError(message, kind="internal", retryable=False)
-        message = f"no answer within {timeout_ms} ms"
-        return ProviderError(message, kind="timeout", retryable=True)
+            return _checked(await provider.generate_action(request))
+    except ProviderError as error:
+        return error
+    # Outside of the time limit: a group may hold cancellations too, which the limit takes out.
+    except Exception as error:  # noqa: BLE001  # a provider is somebody else's code
+        return ProviderError(told(error), kind="internal", retryable=False)
+    return NoAnswer(f"no answer within {timeout_ms} ms", kind="timeout", retryable=True)
+
+
+def told(error: Exception) -> str:
+    """Say what somebody else's code raised, even where the error itself cannot."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001  # its `__str__` is somebody else's code too
+        return type(error).__name__
+
+
+def _checked(answer: object) -> ProviderDecision:
+    if isinstance(answer, ProviderDecision):
+        return answer
+    message = f"the provider returned a {type(answer).__name__}, not a ProviderDecision"
+    raise ProviderError(message, kind="invalid_response", retryable=True)
 
 
 def manifest_of(request: ProviderRequest, sequences: tuple[int, int]) -> ContextManifest:
@@ -65,21 +94,44 @@ def _shown(skill: SkillManifest) -> tuple[str, str, Any]:
 
 def usage_records(step: int, decision: ProviderDecision) -> list[Record]:
     """What the call used; figures that cannot be are left out, and said to be."""
+    cache: list[Record] = [] if decision.cache is None else [decision.cache]
     if decision.usage is None:
-        return [] if decision.cache is None else [decision.cache]
-    record = ProviderUsage(
-        step=step, status="settled", model=decision.model, **_figures(decision.usage)
-    )
-    return [record] if decision.cache is None else [record, decision.cache]
+        return cache
+    figures = _figures(decision.usage)
+    return [ProviderUsage(step=step, status="settled", model=decision.model, **figures), *cache]
 
 
 def _figures(usage: Usage) -> dict[str, Any]:
-    figures = attrs.asdict(usage)
-    odd = [name for name, value in figures.items() if type(value) is not int or value < 0]
+    figures = {field.name: getattr(usage, field.name, None) for field in attrs.fields(Usage)}
+    odd = [name for name, value in figures.items() if not _is_amount(value)]
     if not odd:
         return figures
-    told = ", ".join(f"{name}={figures[name]!r}" for name in odd)
-    return figures | dict.fromkeys(odd, 0) | {"error": f"the provider reported {told}"[:500]}
+    shown = ", ".join(f"{name}={codec.clean_text(repr(figures[name]))}" for name in odd)
+    return figures | dict.fromkeys(odd, 0) | {"error": f"the provider reported {shown}"[:500]}
+
+
+def _is_amount(value: object) -> bool:
+    return type(value) is int and 0 <= value <= _MAX_AMOUNT
+
+
+def usage_complaint(usage: Sequence[Record]) -> str | None:
+    """Return what cannot be right about the figures of a call, or None."""
+    errors = [record.error for record in usage if isinstance(record, ProviderUsage)]
+    return errors[0] if errors else None
+
+
+def sound(decision: ProviderDecision) -> ProviderDecision:
+    """Return the decision without what else in it could not be stored: model and cache."""
+    model = decision.model
+    if model is not None:
+        model = codec.clean_text(str(model))[:_MODEL_CHARACTERS]
+    cache = decision.cache
+    try:
+        if cache is not None:
+            codec.encode(cache)
+    except (InadmissibleValue, TypeError, AttributeError):
+        cache = None
+    return attrs.evolve(decision, model=model, cache=cache)
 
 
 def failure_record(step: int, model: str | None, error: ProviderError) -> ProviderUsage:
@@ -88,7 +140,7 @@ def failure_record(step: int, model: str | None, error: ProviderError) -> Provid
         step=step,
         status="failed",
         model=model,
-        error_kind=error.kind,
+        error_kind=error.kind if error.kind in get_args(ProviderErrorKind) else "internal",
         error=codec.clean_text(str(error))[:500],
     )
 
@@ -131,8 +183,15 @@ def invalid_decision(
         context=context,
         model=model,
         invalid=codec.clean_text(reason)[:500],
-        raw=codec.clean_text(f"{action!r:.{_RAW_CHARACTERS}}"),
+        raw=_raw(action),
     )
+
+
+def _raw(action: object) -> str:
+    try:
+        return codec.clean_text(f"{action!r:.{_RAW_CHARACTERS}}")
+    except Exception:  # noqa: BLE001  # nested too deep, or not ours at all
+        return f"a {type(action).__name__} that cannot be shown"
 
 
 def readable(action: object) -> Action | InadmissibleValue:
@@ -144,6 +203,6 @@ def readable(action: object) -> Action | InadmissibleValue:
         codec.encode(ModelDecision(step=0, action=action))
     except InadmissibleValue as error:
         return error
-    except (TypeError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError, RecursionError) as error:
         return InadmissibleValue("$", str(error))
     return action

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from rainengine.core import telemetry
+from rainengine.core import codec, telemetry
 from rainengine.core.abc import (
     Clock,
     IdSource,
@@ -14,7 +14,7 @@ from rainengine.core.abc import (
     Skill,
 )
 from rainengine.core.engine._deltas import delta_of, wake_of
-from rainengine.core.engine._intake import Intake, Known
+from rainengine.core.engine._intake import HeldElsewhere, Intake, Known, Patience
 from rainengine.core.engine._ledgers import Backing
 from rainengine.core.engine._requests import (
     AdvanceResult,
@@ -140,18 +140,28 @@ class AgentEngine:
             telemetry.AGENT_NAME: self._agent.name,
             telemetry.CONVERSATION: request.session_id,
         }
+        codec.check_identifier("session_id", request.session_id)
         with telemetry.span(telemetry.INVOKE_AGENT, self._agent.name, attributes):
-            async with turn(self._ledger, request.session_id):
-                while True:
-                    session = await self._sessions.get(request.session_id)
-                    try:
-                        return await self._advance(session, request)
-                    except Outdated:
-                        await session.refresh()
-                    except LeaseHeld as held:
-                        raise SessionBusy(held.session_id, held.owner, held.expires_at_ms) from held
-                    finally:
-                        self._sessions.keep(session)
+            patience = Patience.of(request)
+            while True:
+                try:
+                    async with turn(self._ledger, request.session_id):
+                        return await self._take_turn(request)
+                except HeldElsewhere as held:
+                    # Not during the turn: whoever works on it may need this same handle.
+                    await self._intake.wait_for(request.session_id, held, patience)
+
+    async def _take_turn(self, request: ProcessRequest | ContinueRequest) -> AdvanceResult:
+        while True:
+            session = await self._sessions.get(request.session_id)
+            try:
+                return await self._advance(session, request)
+            except Outdated:
+                await session.refresh()
+            except LeaseHeld as held:
+                raise SessionBusy(held.session_id, held.owner, held.expires_at_ms) from held
+            finally:
+                self._sessions.keep(session)
 
     async def _advance(
         self, session: OpenSession, request: ProcessRequest | ContinueRequest
@@ -160,12 +170,12 @@ class AgentEngine:
             return await self._continue(session)
         accepted = await self._intake.accept(session, request)
         if isinstance(accepted, Known):
-            return await self._repeat(session, request, accepted)
+            return await self._repeat(session, accepted)
         outcome = await self._stepper.step(session)
         return self._result(session, accepted, outcome)
 
     async def _continue(self, session: OpenSession) -> AdvanceResult:
-        if not session.holding and not await session.refresh():
+        if session.may_be_behind() and not await session.refresh():
             raise Outdated
         projection = session.projection
         if projection.sequence == 0:
@@ -182,13 +192,14 @@ class AgentEngine:
             idle=True,
         )
 
-    async def _repeat(
-        self, session: OpenSession, request: ProcessRequest, known: Known
-    ) -> AdvanceResult:
+    async def _repeat(self, session: OpenSession, known: Known) -> AdvanceResult:
         """Answer a request whose idempotency key was used before."""
         record = known.outcome
         if record is None and not session.holding:
-            record = await self._outcome_elsewhere(session, request, known)
+            if not await session.refresh():
+                raise Outdated
+            self._intake.check_free(session, known)
+            record = await self._intake.outcome_since(session, known)
         if record is not None:
             return AdvanceResult(
                 session_id=session.session_id,
@@ -197,24 +208,6 @@ class AgentEngine:
             )
         outcome = await self._stepper.step(session)
         return self._result(session, known.trigger_id, outcome)
-
-    async def _outcome_elsewhere(
-        self, session: OpenSession, request: ProcessRequest, known: Known
-    ) -> OutcomeRecord | None:
-        owner = self._sessions.holder.owner
-        if not await session.refresh():
-            raise Outdated
-        lease = session.lease
-        if lease is None or lease.owner == owner or request.idempotency_key is None:
-            return None
-        if self._intake.is_free(lease.owner, lease.expires_at_ms):
-            return None
-        record = await self._intake.await_outcome(
-            session.session_id, request.idempotency_key, known.trigger_id, request.wait_ms
-        )
-        if record is None and not await session.refresh():
-            raise Outdated
-        return record
 
     def _result(
         self, session: OpenSession, trigger_id: str, outcome: OutcomeRecord | None
@@ -241,12 +234,15 @@ class AgentEngine:
     async def cancel(self, session_id: str, reason: str, *, trigger_id: str | None = None) -> None:
         """Ask for a run to be stopped, from any process; its next step ends it.
 
+        A step that is under way starts no further tool calls once it learns of it: with its next
+        append.
         Without `trigger_id` it is whichever run is active, or the next one waiting.
         Raises `SessionNotFound` and `LedgerError`.
         """
-        head = await self._ledger.head(session_id)
+        head = await self._ledger.head(codec.check_identifier("session_id", session_id))
         if head.sequence == 0:
             raise SessionNotFound(session_id)
         record = CancelRequest(reason=reason, trigger_id=trigger_id)
         new = NewRecord(record, self._clock.now_ms(), trigger_id)
         await self._ledger.append(session_id, [new], expected=None)
+        self._sessions.tell(session_id)

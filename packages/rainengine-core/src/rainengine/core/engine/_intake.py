@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import attrs
 import trio
 
 from rainengine.core import codec, telemetry
 from rainengine.core.abc import Clock, IdSource, SessionIndex
 from rainengine.core.engine._ledgers import Backing
-from rainengine.core.engine._requests import Agent, ProcessRequest, Submitted
+from rainengine.core.engine._requests import Agent, ContinueRequest, ProcessRequest, Submitted
 from rainengine.core.engine._session import OpenSession
-from rainengine.core.errors import DuplicateTrigger, IdempotencyMismatch, RunInProgress
+from rainengine.core.errors import (
+    DuplicateTrigger,
+    IdempotencyMismatch,
+    InadmissibleValue,
+    RunInProgress,
+)
 from rainengine.core.kernel import IntentClassifier, derived_events
 from rainengine.core.projection import Run
 from rainengine.core.records import (
@@ -20,6 +27,7 @@ from rainengine.core.records import (
     OutcomeRecord,
     ProviderConfig,
     Record,
+    Trigger,
     TriggerIntent,
     TriggerRecord,
 )
@@ -31,6 +39,28 @@ class Known:
 
     trigger_id: str
     outcome: OutcomeRecord | None
+    idempotency_key: str | None = None
+
+
+class HeldElsewhere(Exception):
+    """Another process works on the run that the request's key belongs to."""
+
+    def __init__(self, known: Known) -> None:
+        super().__init__(known.trigger_id)
+        self.known = known
+
+
+@attrs.frozen
+class Patience:
+    """Until when, by trio's clock, a caller waits for what is done elsewhere."""
+
+    until: float
+
+    @classmethod
+    def of(cls, request: ProcessRequest | ContinueRequest) -> Patience:
+        """What is left of the request's patience as it comes in."""
+        wait_ms = request.wait_ms if isinstance(request, ProcessRequest) else 0
+        return cls(trio.current_time() + wait_ms / 1000)
 
 
 @attrs.frozen(kw_only=True)
@@ -47,11 +77,12 @@ class Intake:
 
     def record_of(self, request: ProcessRequest) -> TriggerRecord:
         """The trigger with the authority that it comes with, ready to be stored."""
-        scopes = tuple(dict.fromkeys((*self.agent.profile.default_scopes, *request.granted_scopes)))
+        codec.check_identifier("session_id", request.session_id)
+        scopes = self._scopes(request)
         return TriggerRecord(
             trigger_id=self.ids.new_id(),
             trigger=request.trigger,
-            body_hash=codec.body_hash(request.trigger, scopes),
+            body_hash=_body_hash(request.trigger, scopes),
             agent=self.agent.ref,
             granted_scopes=scopes,
             policy=request.policy or self.policy,
@@ -59,12 +90,26 @@ class Intake:
             traceparent=telemetry.current_traceparent(),
         )
 
+    def _scopes(self, request: ProcessRequest) -> tuple[str, ...]:
+        granted: object = request.granted_scopes
+        if isinstance(granted, str) or not isinstance(granted, Iterable):
+            raise InadmissibleValue("granted_scopes", f"{granted!r} is no sequence of texts")
+        default = self.agent.profile.default_scopes
+        return tuple(dict.fromkeys((*default, *request.granted_scopes)))
+
     def activation(self, run: Run | TriggerRecord) -> list[Record]:
         """The records by which a trigger becomes the active run."""
         trigger = run.trigger
+        try:
+            intent = self.classify(trigger)
+            events = derived_events(trigger, run.trigger_id)
+        except Exception:
+            # Where the trigger itself breaks the rule, that is the error to be told of.
+            codec.encode(TriggerRecord(trigger_id="", trigger=trigger, body_hash=""))
+            raise
         return [
-            TriggerIntent(trigger_id=run.trigger_id, intent=self.classify(trigger)),
-            *(KernelEventRecord(event) for event in derived_events(trigger, run.trigger_id)),
+            TriggerIntent(trigger_id=run.trigger_id, intent=intent),
+            *(KernelEventRecord(event) for event in events),
         ]
 
     async def accept(self, session: OpenSession, request: ProcessRequest) -> str | Known:
@@ -122,30 +167,57 @@ class Intake:
                 duplicate.idempotency_key, stored.trigger_id or "unknown"
             ) from duplicate
         outcome = await self.backing.ledger.find_outcome(session_id, duplicate.idempotency_key)
-        return Known(trigger_id=first.trigger_id, outcome=outcome)
+        return Known(
+            trigger_id=first.trigger_id,
+            outcome=outcome,
+            idempotency_key=duplicate.idempotency_key,
+        )
 
-    async def await_outcome(
-        self, session_id: str, idempotency_key: str, trigger_id: str, wait_ms: int
-    ) -> OutcomeRecord | None:
-        """Wait while somebody else works on the run.
+    def check_free(self, session: OpenSession, known: Known) -> None:
+        """Raise `HeldElsewhere` where another process works on the session just now."""
+        lease = session.lease
+        if lease is None or lease.owner == session.holder.owner:
+            return
+        if not self.is_free(lease.owner, lease.expires_at_ms) and self.backing.watch is not None:
+            raise HeldElsewhere(known)
 
-        Returns its outcome, or None once nobody works on it any more.
-        Raises `RunInProgress` after `wait_ms` milliseconds.
-        """
-        leases, watch = self.backing.leases, self.backing.watch
-        if leases is None or watch is None:
+    async def outcome_since(self, session: OpenSession, known: Known) -> OutcomeRecord | None:
+        """The outcome of a run that ended since its key was looked up."""
+        if known.idempotency_key is None or session.projection.has_open(known.trigger_id):
             return None
-        with trio.move_on_after(wait_ms / 1000):
+        return await self.backing.ledger.find_outcome(session.session_id, known.idempotency_key)
+
+    async def wait_for(self, session_id: str, held: HeldElsewhere, patience: Patience) -> None:
+        """Return once the run has an outcome or nobody works on it any more.
+
+        Raises `RunInProgress` when the caller's patience is at its end.
+        """
+        leases, watch, known = self.backing.leases, self.backing.watch, held.known
+        if leases is None or watch is None or known.idempotency_key is None:
+            return
+        with trio.move_on_at(patience.until):
             while True:
                 lease = await leases.lease_of(session_id)
-                outcome = await self.backing.ledger.find_outcome(session_id, idempotency_key)
-                if outcome is not None or self.is_free(lease.owner, lease.expires_at_ms):
-                    return outcome
+                if self.is_free(lease.owner, lease.expires_at_ms):
+                    return
+                if await self.backing.ledger.find_outcome(session_id, known.idempotency_key):
+                    return
                 left_ms = max(lease.expires_at_ms - self.clock.now_ms(), 0)
                 with trio.move_on_after(left_ms / 1000 + 0.001):
                     await watch.wait_past(session_id, lease.head.sequence)
-        raise RunInProgress(session_id, trigger_id)
+        raise RunInProgress(session_id, known.trigger_id)
 
     def is_free(self, owner: str | None, expires_at_ms: int) -> bool:
         """Whether a lease is nobody's by now."""
         return owner is None or expires_at_ms <= self.clock.now_ms()
+
+
+def _body_hash(trigger: Trigger, scopes: tuple[str, ...]) -> str:
+    try:
+        if type(trigger) in codec.TRIGGERS:
+            return codec.body_hash(trigger, scopes)
+    except (TypeError, ValueError, AttributeError, RecursionError) as error:
+        # Only now is it looked for what exactly breaks the rule.
+        codec.encode(TriggerRecord(trigger_id="", trigger=trigger, body_hash=""))
+        raise InadmissibleValue("granted_scopes", str(error)) from error
+    raise InadmissibleValue("trigger", f"{type(trigger).__name__} is not a trigger")

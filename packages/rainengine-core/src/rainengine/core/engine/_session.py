@@ -83,6 +83,9 @@ class OpenSession:
     lease: Lease | None = None
     snapshot_sequence: int = 0
     emitted: list[KernelEvent] = attrs.field(factory=list[KernelEvent])
+    extended_at_ms: int = 0
+    told_of_news: bool = False
+    _appending: bool = attrs.field(default=False, init=False)
 
     # Loading.
 
@@ -120,8 +123,10 @@ class OpenSession:
         False means that the ledger holds another history than the one known here
         (it was erased, or restored): the session has to be loaded from its start.
         """
+        self.told_of_news = False
         if self.backing.leases is not None:
             self.lease = await self.backing.leases.lease_of(self.session_id)
+            self.holding = self.holding and self.fence == self.lease.fence
             self.fence = self.lease.fence
             if self.lease.head == self.head:
                 return True
@@ -135,6 +140,20 @@ class OpenSession:
         for record in tail:
             self._take_in(record)
         return True
+
+    def may_be_behind(self) -> bool:
+        """Whether others may have appended without this having been noticed.
+
+        A holder learns of intake with its next append, so that steps that follow each other
+        closely need no reading. After a pause, or when told of news, it looks first.
+        """
+        pause_ms = self.clock.now_ms() - self.extended_at_ms
+        return not self.holding or self.told_of_news or not 0 <= pause_ms < self.beat_ms
+
+    @property
+    def beat_ms(self) -> int:
+        """How often the lease is extended."""
+        return max(self.holder.ttl_ms // 3, 1)
 
     async def _read_from(self, after: int) -> list[StoredRecord]:
         records: list[StoredRecord] = []
@@ -172,6 +191,7 @@ class OpenSession:
             NewRecord(record, now_ms, owner_id, _key_of(record, idempotency_key, outcome_key))
             for record in batch
         ]
+        self._appending = True
         try:
             appended = await self._append(new, batch)
         except (DuplicateTrigger, InadmissibleValue, LeaseHeld, Outdated):
@@ -179,6 +199,8 @@ class OpenSession:
         except BaseException:
             self.stale = True
             raise
+        finally:
+            self._appending = False
         for sequence, entry in enumerate(new, start=appended.first_sequence):
             fold(self.projection, sequence, entry)
         self.head = appended.head
@@ -203,6 +225,7 @@ class OpenSession:
                     raise
                 await self._take_in_intake(error)
             else:
+                self.extended_at_ms = new[0].occurred_at_ms if new else self.clock.now_ms()
                 self.fence = self.fence if lease is None else appended.fence
                 self.holding = lease.action != "free" if lease is not None else not _ends(batch)
                 return appended
@@ -246,19 +269,25 @@ class OpenSession:
         if leases is None:
             return
         while True:
-            await trio.sleep(self.holder.ttl_ms / 3000)
+            pause_ms = self.clock.now_ms() - self.extended_at_ms
+            await trio.sleep(min(max(self.beat_ms - pause_ms, 0), self.beat_ms) / 1000)
             if self.holding and self.fence is not None:
                 await self._beat(leases, self.fence)
 
     async def _beat(self, leases: SessionLeases, fence: int) -> None:
-        owner, ttl_ms = self.holder.owner, self.holder.ttl_ms
+        owner, ttl_ms, began_ms = self.holder.owner, self.holder.ttl_ms, self.clock.now_ms()
         try:
-            await leases.heartbeat(self.session_id, owner=owner, fence=fence, ttl_ms=ttl_ms)
+            head = await leases.heartbeat(self.session_id, owner=owner, fence=fence, ttl_ms=ttl_ms)
+            self.told_of_news |= head.sequence > self.head.sequence and not self._appending
         except LedgerUnavailable:
             pass  # the next beat may get through; until then the fence keeps this safe
         except FenceLost:
+            if self._appending or not self.holding:
+                return  # an append has just freed the lease, or its own fence will judge it
             self.stale = True
             raise
+        finally:
+            self.extended_at_ms = max(self.extended_at_ms, began_ms)
 
     def offer_snapshot(self) -> None:
         """Have the projection saved, if enough has been added since it was saved last."""

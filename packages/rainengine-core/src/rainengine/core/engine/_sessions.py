@@ -59,6 +59,12 @@ class SessionCache:
         session.emitted = []
         return session
 
+    def tell(self, session_id: str) -> None:
+        """Have a remembered session look for news before its next step."""
+        session = self._sessions.get(session_id)
+        if session is not None:
+            session.told_of_news = True
+
     def keep(self, session: OpenSession) -> None:
         """Remember a session after use, unless an append left it in doubt."""
         if session.stale:

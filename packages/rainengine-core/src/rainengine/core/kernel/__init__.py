@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rainengine.core.kernel._context import ContextBuilder as ContextBuilder
 from rainengine.core.kernel._context import build_context as build_context
+from rainengine.core.kernel._context import newest as newest
 from rainengine.core.kernel._decisions import Followed as Followed
 from rainengine.core.kernel._decisions import complaint as complaint
 from rainengine.core.kernel._decisions import follow as follow
@@ -12,6 +13,7 @@ from rainengine.core.kernel._gates import deadline_ms as deadline_ms
 from rainengine.core.kernel._graph import Ended as Ended
 from rainengine.core.kernel._graph import Progress as Progress
 from rainengine.core.kernel._graph import Retried as Retried
+from rainengine.core.kernel._graph import backoff_ceiling_ms as backoff_ceiling_ms
 from rainengine.core.kernel._graph import progress as progress
 from rainengine.core.kernel._intents import IntentClassifier as IntentClassifier
 from rainengine.core.kernel._intents import classify as classify

@@ -32,7 +32,7 @@ def build_context(
     projection: SessionProjection, run: Run, profile: r.AgentProfile
 ) -> tuple[r.ChatMessage, ...]:
     """Return the agent's role, the latest summary and the newest items of the conversation."""
-    items = projection.window[-profile.memory.max_recent_items :]
+    items = newest(projection.window, profile.memory.max_recent_items)
     messages = [_text("system", text) for text in _preamble(projection, profile, items)]
     if not any(item.trigger_id == run.trigger_id for item in items):
         messages.append(_input(run.trigger))
@@ -41,6 +41,11 @@ def build_context(
     if run.plan is not None:
         messages.append(_text("system", _plan_position(run.plan)))
     return tuple(messages)
+
+
+def newest(window: list[WindowItem], limit: int) -> list[WindowItem]:
+    """Return the last `limit` items."""
+    return window[-limit:] if limit > 0 else []
 
 
 def _preamble(

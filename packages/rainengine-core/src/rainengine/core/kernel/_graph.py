@@ -20,6 +20,7 @@ from rainengine.core.records import (
     NodeCheckpoint,
     NodeStatus,
     Record,
+    RetryPolicy,
     ToolCalls,
     ToolFailure,
     ToolNodeCheckpoint,
@@ -80,6 +81,15 @@ def progress(
     return _Scheduling(graph, refusals or {}, issued or {}, limit).work_out(
         ended, retried, restarts
     )
+
+
+def backoff_ceiling_ms(policy: RetryPolicy, failed_attempts: int) -> float:
+    """The longest wait after so many failed attempts; never below 0, whatever the policy says."""
+    try:
+        grown = policy.initial_interval_ms * policy.backoff_multiplier ** (failed_attempts - 1)
+    except OverflowError:
+        grown = policy.max_interval_ms
+    return max(min(policy.max_interval_ms, grown), 0)
 
 
 @attrs.define

@@ -39,12 +39,13 @@ def closing_records(
         detail=_detail(finish, settled),
     )
     cost_micros += run.cost_micros
+    results = [record for record in settled if isinstance(record, ToolResult)]
     reflection = Reflection(
         trigger_id=run.trigger_id,
         stop_reason=finish.stop_reason,
         steps=steps,
-        tool_results=run.tool_results,
-        tool_failures=run.tool_failures,
+        tool_results=run.tool_results + len(results),
+        tool_failures=run.tool_failures + len(results),
         cost_micros=cost_micros,
         duration_ms=max(now_ms - run.started_at_ms - run.suspended_ms, 0),
     )
@@ -76,7 +77,7 @@ def settle_open_calls(graph: Graph, reason: str) -> tuple[Record, ...]:
 
 
 def _abandoned(node: Node, reason: str) -> Ended:
-    if node.effects == "unsafe":
+    if node.effects == "unsafe" and not node.call.dry_run:
         failure = ToolFailure(
             kind="unknown_outcome", message=f"was started and may have happened: {reason}"
         )

@@ -22,7 +22,10 @@ BREAKER_COOL_DOWN_MS = 30_000
 
 @attrs.frozen(kw_only=True)
 class CallFacts:
-    """What the kernel has to know of a call to let it start."""
+    """What the kernel has to know of a call to let it start.
+
+    `tried`: another call of the same skill in the same graph was let through.
+    """
 
     call: PlannedSkillCall
     manifest: SkillManifest | None
@@ -32,21 +35,28 @@ class CallFacts:
     granted_scopes: tuple[str, ...]
     history: SkillRecord | None
     now_ms: int
+    tried: bool = False
 
 
 Refusal: TypeAlias = Callable[[CallFacts, SkillManifest, EnginePolicy], str | None]
 
 
-def breaker_is_open(history: SkillRecord, threshold: float, now_ms: int) -> bool:
+def breaker_is_open(
+    history: SkillRecord, threshold: float, now_ms: int, *, tried: bool = False
+) -> bool:
     """Whether a skill has failed too often of late to be called.
 
     Open at `failures / calls >= threshold` over the newest calls, once there are three.
-    After a cool-down one trial call is let through; its result moves the figures.
+    After a cool-down one trial call at a time is let through: a success closes the circuit until
+    the next failure, a failure opens it for another cool-down. `tried` says that there is a
+    trial already.
     """
     recent = history.recent
     if len(recent) < BREAKER_MIN_CALLS or recent.count(False) / len(recent) < threshold:
         return False
-    return now_ms - history.last_failure_at_ms < BREAKER_COOL_DOWN_MS
+    if now_ms - history.last_failure_at_ms < BREAKER_COOL_DOWN_MS:
+        return True
+    return tried and not recent[-1]
 
 
 def _arguments(facts: CallFacts, manifest: SkillManifest, policy: EnginePolicy) -> str | None:
@@ -86,7 +96,8 @@ def _dry_run(facts: CallFacts, manifest: SkillManifest, policy: EnginePolicy) ->
 
 def _circuit(facts: CallFacts, manifest: SkillManifest, policy: EnginePolicy) -> str | None:
     threshold = manifest.circuit_breaker_threshold
-    if facts.history is None or not breaker_is_open(facts.history, threshold, facts.now_ms):
+    history, now_ms, tried = facts.history, facts.now_ms, facts.tried
+    if history is None or not breaker_is_open(history, threshold, now_ms, tried=tried):
         return None
     return "its circuit breaker is open: it failed too often of late"
 

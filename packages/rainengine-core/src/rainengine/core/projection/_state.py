@@ -234,3 +234,7 @@ class SessionProjection:
     outcomes: int = 0
     last_outcome: OutcomeRecord | None = None
     last_reflection_sequence: int = 0
+
+    def has_open(self, trigger_id: str) -> bool:
+        """Whether the trigger's run is active or waits for its turn."""
+        return any(run.trigger_id == trigger_id for run in (self.run, *self.queue) if run)

@@ -25,6 +25,8 @@ from rainengine.core.errors import EffectNotApplied, InadmissibleValue, SkillFai
 from rainengine.core.records import FailureKind, JsonValue, ToolFailure
 
 _MESSAGE_CHARACTERS = 500
+_VALUE_BYTES = codec.MAX_PAYLOAD_BYTES - 64 * 1024
+"""What a record holds beside its value has to have room too."""
 _NOTHING_HAPPENED = frozenset({"permission_denied", "capability_denied", "invalid_arguments"})
 _RETRYABLE = frozenset({"timeout", "trap", "internal"})
 
@@ -52,38 +54,59 @@ async def attempt(skill: Skill, invocation: SkillInvocation, timeout_s: float) -
     """Call the skill once, for at most `timeout_s` seconds."""
     attributes = {telemetry.TOOL_NAME: invocation.name, telemetry.TOOL_CALL: invocation.call_id}
     with telemetry.span(telemetry.EXECUTE_TOOL, invocation.name, attributes):
-        with trio.move_on_after(timeout_s):
-            return await _invoke(skill, invocation)
-        return Attempt(failure=failure("timeout", f"took longer than {timeout_s * 1000:.0f} ms"))
+        outcome = await _within(timeout_s, skill, invocation)
+        if outcome.failure is not None:
+            telemetry.mark_failed(outcome.failure.kind)
+        return outcome
 
 
-async def _invoke(skill: Skill, invocation: SkillInvocation) -> Attempt:
+async def _within(timeout_s: float, skill: Skill, invocation: SkillInvocation) -> Attempt:
     try:
-        value = await skill.invoke(invocation)
+        with trio.move_on_after(timeout_s):
+            return _answered(await skill.invoke(invocation))
     except EffectNotApplied as error:
         return Attempt(failure=failure("internal", str(error)), harmless=True)
     except SkillFailure as error:
         kind = error.kind if error.kind in get_args(FailureKind) else "internal"
         chosen = failure(cast(FailureKind, kind), str(error))
         return Attempt(failure=chosen, harmless=kind in _NOTHING_HAPPENED)
+    # Outside of the time limit: a group may hold cancellations too, which the limit takes out.
     except Exception as error:  # noqa: BLE001  # a skill is somebody else's code
-        return Attempt(failure=failure("internal", f"{type(error).__name__}: {error}"))
+        return Attempt(failure=failure("internal", _told(error)))
+    return Attempt(failure=failure("timeout", f"took longer than {timeout_s * 1000:.0f} ms"))
+
+
+def _answered(value: object) -> Attempt:
     try:
-        return Attempt(value=codec.to_json(value))
+        return Attempt(value=storable(value))
     except InadmissibleValue as error:
         return Attempt(failure=failure("invalid_response", str(error)))
+    except Exception as error:  # noqa: BLE001  # the value is somebody else's as well
+        return Attempt(failure=failure("invalid_response", _told(error)))
+
+
+def storable(value: object) -> JsonValue:
+    """Turn what a skill gave into JSON that fits into a result's record. `InadmissibleValue`."""
+    return codec.to_json_object({"value": value}, cap=_VALUE_BYTES)["value"]
+
+
+def _told(error: Exception) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001  # its `__str__` is somebody else's code too
+        return type(error).__name__
 
 
 async def reconcile(skill: Skill, invocation: SkillInvocation, timeout_s: float) -> Reconciliation:
     """Ask the skill what became of a call in doubt; what it cannot say is undetermined."""
     if not isinstance(skill, Reconciler):
         return Undetermined()
-    with trio.move_on_after(timeout_s):
-        try:
+    try:
+        with trio.move_on_after(timeout_s):
             answer = await skill.reconcile(invocation)
             if isinstance(answer, Settled):
-                return Settled(codec.to_json(answer.value))
-        except Exception:  # noqa: BLE001  # a skill is somebody else's code
-            return Undetermined()
-        return answer if isinstance(answer, NotStarted) else Undetermined()
+                return Settled(storable(answer.value))
+            return answer if isinstance(answer, NotStarted) else Undetermined()
+    except Exception:  # noqa: BLE001  # a skill is somebody else's code
+        return Undetermined()
     return Undetermined()

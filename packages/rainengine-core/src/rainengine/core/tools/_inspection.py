@@ -17,7 +17,7 @@ from rainengine.core.records import (
     PlannedSkillCall,
     ToolFailure,
 )
-from rainengine.core.tools._validation import argument_errors
+from rainengine.core.tools._arguments import argument_errors
 
 
 @attrs.frozen(kw_only=True)
@@ -47,10 +47,11 @@ class Inspector:
         checks: list[InputCheck] = []
         refusals: dict[str, ToolFailure] = {}
         issued: dict[str, IssuedCall] = {}
+        tried = {n.call.name for n in graph.nodes.values() if n.status == "started"}
         for call_id, node in graph.nodes.items():
             if node.status != "queued":
                 continue
-            facts = self._facts(node.call)
+            facts = self._facts(node.call, tried=node.call.name in tried)
             refused = refusal(facts, self.policy)
             errors = facts.argument_errors
             checks.append(
@@ -59,10 +60,11 @@ class Inspector:
             if refused is not None:
                 refusals[call_id] = refused
             elif facts.manifest is not None:
+                tried.add(node.call.name)
                 issued[call_id] = self._issue(graph.graph_id, node.call)
         return Inspection(checks=tuple(checks), refusals=refusals, issued=issued)
 
-    def _facts(self, call: PlannedSkillCall) -> CallFacts:
+    def _facts(self, call: PlannedSkillCall, *, tried: bool) -> CallFacts:
         skill = self.skills.get(call.name)
         errors: tuple[str, ...] = ()
         if skill is not None and self.policy.validate_tool_args:
@@ -76,6 +78,7 @@ class Inspector:
             granted_scopes=self.run.granted_scopes,
             history=self.projection.skills.get(call.name),
             now_ms=self.now_ms,
+            tried=tried,
         )
 
     def _issue(self, graph_id: str, call: PlannedSkillCall) -> IssuedCall:

@@ -32,7 +32,7 @@ from rainengine.core.abc import (
     SkillContext,
     SkillInvocation,
 )
-from rainengine.core.kernel import Ended, Progress, Retried, progress
+from rainengine.core.kernel import Ended, Progress, Retried, backoff_ceiling_ms, progress
 from rainengine.core.projection import Graph, Node
 from rainengine.core.records import EnginePolicy, NodeStatus, Record, RetryPolicy, ToolFailure
 from rainengine.core.tools._attempts import Attempt, attempt, failure, reconcile
@@ -76,6 +76,7 @@ class GraphRunner:
     policy: EnginePolicy
     context: SkillContext
     deadline_ms: int
+    cancelled: Callable[[], str | None]
     clock: Clock
     ids: IdSource
     commit: Commit
@@ -117,10 +118,23 @@ class GraphRunner:
             ended=ended,
             retried=retried,
             restarts=restarts,
-            refusals=inspection.refusals,
+            refusals=self._never_started() or inspection.refusals,
             issued=inspection.issued,
-            limit=self.policy.max_parallel_skill_calls,
+            limit=max(self.policy.max_parallel_skill_calls, 1),
         )
+
+    def _halted(self) -> str | None:
+        """Why nothing more is to start, if so."""
+        reason = self.cancelled()
+        if reason is None and self._remaining_ms() <= 0:
+            return "the run's time is over"
+        return reason
+
+    def _never_started(self) -> dict[str, ToolFailure] | None:
+        reason = self._halted()
+        if reason is None:
+            return None
+        return {i: failure("cancelled", f"never started: {reason}") for i in self.graph.nodes}
 
     def _spawn(
         self, nursery: trio.Nursery, starts: Sequence[str], retried: Sequence[Retried]
@@ -169,6 +183,9 @@ class GraphRunner:
         skill = self.skills.get(node.call.name)
         if skill is None:
             return Attempt(failure=failure("internal", "its skill is no longer registered"))
+        halted = self._halted()
+        if halted is not None:
+            return Attempt(failure=failure("cancelled", f"never called: {halted}"))
         invocation = self._invocation(node, number)
         outcome = await attempt(skill, invocation, self._timeout_s(skill))
         in_doubt = (
@@ -196,7 +213,7 @@ class GraphRunner:
     def _may_retry(self, node: Node, outcome: Attempt, number: int) -> bool:
         if not outcome.retryable or (node.effects == "unsafe" and not outcome.harmless):
             return False
-        if self.clock.now_ms() >= self.deadline_ms or node.call.name not in self.skills:
+        if self._halted() is not None or node.call.name not in self.skills:
             return False
         limits = [policy.max_attempts for policy in self._retry_policies(node)]
         return number < min(*limits, self.policy.max_tool_retries_per_step + 1)
@@ -209,17 +226,17 @@ class GraphRunner:
     async def _back_off(self, node: Node, failed_attempts: int) -> None:
         if node.call.name not in self.skills:
             return
-        policy = self._retry_policies(node)[0]
-        ceiling = policy.initial_interval_ms * policy.backoff_multiplier ** (failed_attempts - 1)
-        wait_ms = min(policy.max_interval_ms, ceiling) * self.ids.fraction()
+        ceiling_ms = backoff_ceiling_ms(self._retry_policies(node)[0], failed_attempts)
+        wait_ms = ceiling_ms * self.ids.fraction()
         await trio.sleep(min(wait_ms, self._remaining_ms()) / 1000)
 
     def _remaining_ms(self) -> int:
         return max(self.deadline_ms - self.clock.now_ms(), 0)
 
     def _timeout_s(self, skill: Skill) -> float:
-        own = max(skill.manifest.resource_policy.timeout_ms, 1)
-        return min(own, self.policy.max_tool_timeout_ms, max(self._remaining_ms(), 1)) / 1000
+        own = skill.manifest.resource_policy.timeout_ms
+        limit = min(own, self.policy.max_tool_timeout_ms, self._remaining_ms())
+        return max(limit, 1) / 1000
 
     def _invocation(self, node: Node, number: int) -> SkillInvocation:
         return SkillInvocation(
