@@ -8,6 +8,7 @@ from typing import cast
 import attrs
 import trio
 
+from rainengine.core import telemetry
 from rainengine.core.abc import (
     Clock,
     IdSource,
@@ -34,12 +35,14 @@ from rainengine.core.kernel import (
     deadline_ms,
     effective_policy,
     follow,
+    newest,
     next_effect,
     offered_skills,
     progress,
 )
 from rainengine.core.projection import Graph, Run, new_graph
 from rainengine.core.records import (
+    Action,
     EnginePolicy,
     ModelDecision,
     OutcomeRecord,
@@ -96,6 +99,7 @@ class _Step:
     policy: EnginePolicy
 
     async def perform(self, effect: Finish | RunGraph | AskProvider) -> OutcomeRecord | None:
+        telemetry.link(self.run.traceparent)
         await self.session.claim()
         if isinstance(effect, Finish):
             return await self._finish([], effect, steps=self.run.steps)
@@ -126,12 +130,11 @@ class _Step:
         answer = await asking.ask(self.services.provider, request, timeout_ms)
         if isinstance(answer, ProviderError):
             return await self._finish_failed(step, answer, timeout_ms)
+        answer = asking.sound(answer)
         context = asking.manifest_of(request, seen)
         usage = asking.usage_records(step, answer)
         action = asking.readable(answer.action)
-        reason = (
-            str(action) if isinstance(action, InadmissibleValue) else complaint(action, self.policy)
-        )
+        reason = asking.usage_complaint(usage) or self._complaint(action)
         if isinstance(action, InadmissibleValue) or reason is not None:
             refused = asking.invalid_decision(
                 step, answer.action, reason or "", context, answer.model
@@ -150,6 +153,11 @@ class _Step:
         else:
             await self.session.commit(batch)
         return None
+
+    def _complaint(self, action: Action | InadmissibleValue) -> str | None:
+        if isinstance(action, InadmissibleValue):
+            return str(action)
+        return complaint(action, self.policy)
 
     def _request(self, step: int) -> ProviderRequest:
         services, run, projection = self.services, self.run, self.session.projection
@@ -175,8 +183,8 @@ class _Step:
         )
 
     def _window_range(self) -> tuple[int, int]:
-        window = self.session.projection.window
-        recent = window[-self.services.agent.profile.memory.max_recent_items :]
+        limit = self.services.agent.profile.memory.max_recent_items
+        recent = newest(self.session.projection.window, limit)
         return (recent[0].sequence if recent else 0, self.session.projection.sequence)
 
     async def _finish_failed(
@@ -184,7 +192,7 @@ class _Step:
     ) -> OutcomeRecord | None:
         record = asking.failure_record(step, self.run.provider.model, error)
         finish = Finish("provider_failure", f"{error.kind}: {record.error}")
-        if error.kind == "timeout" and timeout_ms < self.policy.provider_timeout_ms:
+        if isinstance(error, asking.NoAnswer) and timeout_ms < self.policy.provider_timeout_ms:
             limit = self.policy.max_execution_time_ms
             finish = Finish("deadline_exceeded", f"max_execution_time_ms={limit} is over")
         return await self._finish([record], finish, steps=step)
@@ -216,7 +224,7 @@ class _Step:
             graph,
             refusals=inspection.refusals,
             issued=inspection.issued,
-            limit=self.policy.max_parallel_skill_calls,
+            limit=max(self.policy.max_parallel_skill_calls, 1),
         )
         checks = SkillInputValidation(graph_id=graph.graph_id, checks=inspection.checks)
         await self.session.commit([*batch, checks, *begun.records])
@@ -256,6 +264,7 @@ class _Step:
                 fence=self.session.fence or 0,
             ),
             deadline_ms=deadline_ms(run, self.policy),
+            cancelled=lambda: run.cancel_reason,
             clock=self.services.clock,
             ids=self.services.ids,
             commit=self.session.commit,
