@@ -213,6 +213,38 @@ def reviving(ledger: InMemoryTenant) -> None:
     ledger.heartbeat = beat  # type: ignore[method-assign]
 
 
+def replacing_the_index(ledger: InMemoryTenant) -> None:
+    """Forget the agent where an index does not name one."""
+    append: Any = ledger.append
+
+    async def forgetful(*args: Any, index: Any = None, **options: Any) -> Any:
+        whole = index and attrs.evolve(index, agent=index.agent or "nobody")
+        return await append(*args, index=whole, **options)
+
+    ledger.append = forgetful  # type: ignore[method-assign]
+
+
+def losing_keys_of_runs(ledger: InMemoryTenant) -> None:
+    """Forget every idempotency key."""
+    append: Any = ledger.append
+
+    async def keyless(session_id: str, records: Any, **options: Any) -> Any:
+        bare = [attrs.evolve(new, idempotency_key=None) for new in records]
+        return await append(session_id, bare, **options)
+
+    ledger.append = keyless  # type: ignore[method-assign]
+
+
+def listing_short(ledger: InMemoryTenant) -> None:
+    """End every listing with its first page."""
+    list_sessions = ledger.list_sessions
+
+    async def first_page(query: Any) -> Any:
+        return attrs.evolve(await list_sessions(query), next=None)
+
+    ledger.list_sessions = first_page  # type: ignore[method-assign]
+
+
 def storing_after_cancellation(ledger: InMemoryTenant) -> None:
     """Store an append although its caller was cancelled before."""
     append: Any = ledger.append
@@ -236,6 +268,10 @@ def storing_after_cancellation(ledger: InMemoryTenant) -> None:
         (ignoring("lease"), "check_a_lease_is_taken_with_an_append"),
         (ignoring("lease"), "check_a_lease_is_won_by_one_of_many"),
         (ignoring("index"), "check_a_listing_is_filtered"),
+        (replacing_the_index, "check_a_line_keeps_its_index"),
+        (losing_keys_of_runs, "check_a_key_is_won_by_one_of_many"),
+        (losing_keys_of_runs, "check_a_trigger_key_is_taken_once"),
+        (listing_short, "check_a_listing_is_paged_by_session_id"),
         (tearing, "check_a_trigger_key_is_taken_once_within_an_append"),
         (tearing, "check_a_batch_is_never_torn"),
         (tearing, "check_what_breaks_the_rule_is_refused"),

@@ -123,7 +123,7 @@ class Session:
         if lease is not None:
             self._change_lease(lease, now_ms)
         if index is not None:
-            self.index = index
+            self.index = _merged(self.index, index)
         for ordinal, (topic, payload) in enumerate(batch.outbox):
             self.outbox.append(
                 OutboxRow(
@@ -240,6 +240,12 @@ class Session:
             return None
         outcome = self.stored(ended).record
         return outcome if isinstance(outcome, OutcomeRecord) else None
+
+
+def _merged(old: SessionIndex, new: SessionIndex) -> SessionIndex:
+    wake = old.wake_due_at_ms if new.wake_due_at_ms is None else new.wake_due_at_ms or None
+    agent = old.agent if new.agent is None else new.agent
+    return SessionIndex(state=new.state, agent=agent, wake_due_at_ms=wake)
 
 
 def _row(record: EncodedRecord) -> Row:

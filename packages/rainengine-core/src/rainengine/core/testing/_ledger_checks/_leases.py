@@ -215,6 +215,9 @@ async def check_other_records_do_not_pass_a_holder(maker: LedgerMaker) -> None:
         for batch in ([note()], [cancel(), note()], [note(), trigger("key")]):
             async with refusal(ledger, "s", LeaseHeld, f"{len(batch)} records"):
                 await ledger.append("s", batch, expected=held.head)
+        for lease in (LeaseChange("extend", "a", HOUR_MS), LeaseChange("free", "a")):
+            async with refusal(ledger, "s", LeaseHeld, f"{lease} of the holder without a fence"):
+                await ledger.append("s", [note()], expected=held.head, lease=lease)
         done = await ledger.append("s", [note()], expected=held.head, fence=1)
         expect_equal(2, done.head.sequence, "head after the holder's own append")
 

@@ -12,6 +12,7 @@ from rainengine.core.abc import (
     SessionIndex,
     SessionPage,
     SessionQuery,
+    SessionState,
 )
 from rainengine.core.errors import InadmissibleValue
 from rainengine.core.records import NewRecord
@@ -45,10 +46,17 @@ async def check_a_listing_shows_each_session(maker: LedgerMaker) -> None:
 
 
 async def check_a_line_keeps_its_index(maker: LedgerMaker) -> None:
-    """Without an index an append leaves state, agent and wake; with one it replaces all three."""
-    full = SessionIndex(state="suspended", agent="agent", wake_due_at_ms=77)
+    """An index sets the state, and agent and wake where it names them; a wake of 0 is none."""
+    steps: tuple[tuple[SessionIndex | None, SessionIndex], ...] = (
+        (_index_of("running"), _index_of("running")),
+        (_index_of("suspended", "a", 77), _index_of("suspended", "a", 77)),
+        (None, _index_of("suspended", "a", 77)),
+        (_index_of("running"), _index_of("running", "a", 77)),
+        (_index_of("running", "b"), _index_of("running", "b", 77)),
+        (_index_of("running", None, 0), _index_of("running", "b", None)),
+    )
     async with one_ledger(maker) as ledger:
-        for index, expected in ((full, full), (None, full), (_bare("running"), _bare("running"))):
+        for index, expected in steps:
             await ledger.append("s", [note()], expected=None, index=index)
             (info,) = (await ledger.list_sessions(SessionQuery())).sessions
             expect_equal(expected, _index(info), f"index after {index}")
@@ -71,10 +79,10 @@ async def check_a_listing_is_paged_by_session_id(maker: LedgerMaker) -> None:
 
 async def check_a_listing_is_filtered(maker: LedgerMaker) -> None:
     """`states` and `agent` filter, together too, and pages stay full."""
+    states: tuple[SessionState, ...] = ("running", "completed", "failed")
     async with one_ledger(maker) as ledger:
         for n in range(12):
-            state = ("running", "completed", "failed")[n % 3]
-            index = SessionIndex(state=state, agent=f"agent{n % 2}")  # type: ignore[arg-type]
+            index = _index_of(states[n % 3], f"agent{n % 2}")
             await ledger.append(f"s{n:02}", [note()], expected=None, index=index)
         for query, expected in (
             (SessionQuery(states=("running",)), [0, 3, 6, 9]),
@@ -142,8 +150,10 @@ async def check_a_tenant_name_is_admitted(maker: LedgerMaker) -> None:
             raise CheckFailed(f"tenant {name[:10]!r} was admitted")
 
 
-def _bare(state: str) -> SessionIndex:
-    return SessionIndex(state=state)  # type: ignore[arg-type]
+def _index_of(
+    state: SessionState, agent: str | None = None, wake_due_at_ms: int | None = None
+) -> SessionIndex:
+    return SessionIndex(state=state, agent=agent, wake_due_at_ms=wake_due_at_ms)
 
 
 def _index(info: object) -> SessionIndex:
