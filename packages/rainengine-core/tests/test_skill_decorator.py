@@ -29,7 +29,6 @@ from rainengine.core.errors import InvalidSkill, SkillFailure
 from rainengine.core.records import JsonObject, JsonValue, RetryPolicy
 from rainengine.core.tools._arguments import argument_errors, check_schema
 from rainengine.core.tools._decorator import NativeSkill, skill
-from rainengine.core.tools._patterns import PatternRefused
 
 CONTEXT = SkillContext(
     tenant="acme",
@@ -416,7 +415,7 @@ def undocumented(x: int) -> None: ...  # noqa: D103
         (unserialisable, "parameter 'x' has a type that JSON cannot carry"),
         (two_classes, "parameter 'x' has a type that JSON cannot carry"),
         (unresolved, "parameter 'x' cannot be resolved"),
-        (lookaround, "looks around"),
+        (lookaround, "regex"),
         (streaming, "generator"),
         (generating, "generator"),
         (undocumented, "no description"),
@@ -518,9 +517,3 @@ def test_what_the_schema_takes_the_function_takes(args: JsonObject) -> None:
         assert [args[name] for name in ("number", "text", "flags", "extra")] == codec.to_json(
             result
         )
-
-
-def test_a_refused_pattern_is_a_value_error() -> None:
-    """Reasons are `ValueError`s, as those who check schemas expect."""
-    assert issubclass(PatternRefused, ValueError)
-    assert isinstance(look_up, NativeSkill)

@@ -1,118 +1,152 @@
-"""Arguments of tools against their JSON Schema, draft 2020-12, within bounds.
+"""Tool arguments against JSON Schema, draft 2020-12, by jsonschema-rs.
 
-How it is done, and why not by `jsonschema` alone, is told in `_schemas`.
+A schema may come from a third party (a sandboxed skill, another server), so it is not trusted:
+
+- References may only point into the schema itself; nothing is ever fetched.
+- Patterns are matched by an engine whose time is linear in the text. Look-around and
+  back-references, which it cannot do, are refused when the skill is registered.
+- References that multiply (each of n definitions naming the next one twice makes 2^n checks)
+  are refused, as are schemas over `MAX_SCHEMA_BYTES`.
+
+As the standard says, `format` is an annotation and asserts nothing.
 """
 
 from __future__ import annotations
 
-import json
-from collections import OrderedDict
-from functools import cache
-from typing import Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NoReturn
 
+import attrs
+
+from rainengine.core import codec
+from rainengine.core.errors import InadmissibleValue
 from rainengine.core.records import JsonObject, JsonValue
-from rainengine.core.tools._checks import MAX_ERRORS, Check, Run, TooMuchWork, error_text
-from rainengine.core.tools._places import Document, SchemaRefused
-from rainengine.core.tools._schemas import Compilation, copy_of
 
-MAX_WORK = 500_000
-"""Units of work for one call, each about a keyword applied to a value: tenths of a second."""
+if TYPE_CHECKING:
+    from jsonschema_rs import Draft202012Validator, ValidationError
 
-MAX_CACHED = 512
+MAX_ERRORS = 8
+MAX_ERROR_CHARACTERS = 200
+MAX_SCHEMA_BYTES = 256 * 1024
+MAX_CHECKS = 20_000
+MAX_CACHED = 1024
+_UNEVALUATED = {"unevaluatedItems", "unevaluatedProperties"}  # these check what is below again
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def check_schema(schema: JsonObject) -> None:
-    """Raise `SchemaRefused`, a `ValueError`, where arguments could not be checked by `schema`.
-
-    Its text is the reason: what breaks draft 2020-12 or names another dialect; references out of
-    the document; look-around and back-references in patterns; more than 256 KiB, 2,000
-    subschemas or 64 levels of them.
-    """
-    copy = copy_of(schema)
-    document = Document(copy)
-    _conforms(copy)
-    Compilation(document)
-    for part in document.parts[1:]:
-        _conforms(part)
-
-
-def _conforms(schema: Any) -> None:
+    """Raise `ValueError`, saying why, where `schema` cannot be used to check arguments."""
     try:
-        broken = next(_metaschema().iter_errors(schema), None)
-    except RecursionError as error:
-        raise SchemaRefused("is nested too deeply") from error
-    if broken is not None:
-        raise SchemaRefused(
-            f"breaks draft 2020-12 at {broken.json_path:.80}: {broken.message:.100}"
-        )
-
-
-@cache
-def _metaschema() -> Any:
-    # Importing jsonschema takes 40 ms, more than all of core; only registration needs it.
-    from jsonschema import Draft202012Validator
-
-    return Draft202012Validator(Draft202012Validator.META_SCHEMA)
+        encoded = codec.encode_value(codec.to_json(schema))
+    except InadmissibleValue as error:
+        raise ValueError(f"is not JSON: {error}") from error
+    if len(encoded) > MAX_SCHEMA_BYTES:
+        raise ValueError(f"has {len(encoded)} bytes of JSON, the limit is {MAX_SCHEMA_BYTES}")
+    if _Expansion(schema).of(schema) > MAX_CHECKS:
+        raise ValueError(f"its references multiply to more than {MAX_CHECKS} checks")
+    _compiled(encoded)
 
 
 def argument_errors(schema: JsonObject, args: JsonValue) -> tuple[str, ...]:
-    """Say what is wrong with `args`; nothing where they are valid.
+    """Return what is wrong with the arguments, each with its JSON path; empty where they fit.
 
-    At most 8 texts of at most 200 characters, each naming the place and the keyword.
-    Never raises and never hangs: what would need too much work or depth is an error as well,
-    and so is a schema that `check_schema` refuses.
-    The compiled schema is kept: a schema must not be changed once it was used.
+    At most `MAX_ERRORS` errors of at most `MAX_ERROR_CHARACTERS` characters. Never raises.
     """
-    errors: list[str] = []
-    run = Run(MAX_WORK, errors)
     try:
-        holds = _compiled(schema)(args, None, run, None)
-    except TooMuchWork:
-        return (
-            *errors[: MAX_ERRORS - 1],
-            error_text(None, "needs too much work to check: send less"),
+        validator = _validator_of(schema)
+        admitted = codec.to_json(args)  # what is nested without end would overflow the stack
+        return () if validator.is_valid(admitted) else tuple(_told(validator, admitted))
+    except (InadmissibleValue, ValueError, TypeError, RecursionError) as error:
+        return (f"$: cannot be checked: {error}"[:MAX_ERROR_CHARACTERS],)
+
+
+def _told(validator: Draft202012Validator, args: JsonValue) -> list[str]:
+    told: list[str] = []
+    for error in validator.iter_errors(args):
+        told.append(_sentence(error))
+        if len(told) == MAX_ERRORS:
+            break
+    return told
+
+
+def _sentence(error: ValidationError) -> str:
+    path = "$" + "".join(
+        f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.instance_path
+    )
+    rule = str(error.schema_path[-1]) if error.schema_path else "schema"
+    # The message quotes the value, which may be long; the rule has to remain readable.
+    return f"{path[:60]}: {rule}: {error.message}"[:MAX_ERROR_CHARACTERS]
+
+
+_by_identity: dict[int, tuple[JsonObject, Draft202012Validator]] = {}
+
+
+def _validator_of(schema: JsonObject) -> Draft202012Validator:
+    known = _by_identity.get(id(schema))
+    if known is not None and known[0] is schema:
+        return known[1]
+    validator = _compiled(codec.encode_value(schema))
+    if len(_by_identity) >= MAX_CACHED:
+        _by_identity.clear()
+    _by_identity[id(schema)] = schema, validator
+    return validator
+
+
+@lru_cache(maxsize=MAX_CACHED)
+def _compiled(schema: bytes) -> Draft202012Validator:
+    # Needed only once a skill is registered; importing it here keeps it off the start-up path.
+    from jsonschema_rs import Draft202012Validator, RegexOptions, ValidationError
+
+    try:
+        return Draft202012Validator(
+            schema.decode(), retriever=_refuse, pattern_options=RegexOptions()
         )
-    except RecursionError:
-        return (error_text(None, "is nested too deeply to check"),)
-    except SchemaRefused as error:
-        return (error_text(None, f"cannot be checked, the schema {error}"),)
-    return () if holds else tuple(errors)
+    except ValidationError as error:
+        raise ValueError(f"cannot be used: {error.message}"[:MAX_ERROR_CHARACTERS]) from error
 
 
-class _Cache:
-    """Compiled schemas, by identity first and by content where that is new.
+def _refuse(uri: str) -> NoReturn:
+    raise ValueError(f"{uri} is outside the document")
 
-    Both are bounded; the oldest go first.
 
-    An entry by identity keeps its schema alive, so no other can come to have its `id`.
+@attrs.define
+class _Expansion:
+    """Counts the checks that a schema expands to when its references are followed.
+
+    A reference back to where one came from goes deeper into the arguments, which are finite,
+    and is counted once.
     """
 
-    def __init__(self) -> None:
-        self.by_identity: OrderedDict[int, tuple[JsonObject, Check]] = OrderedDict()
-        self.by_content: OrderedDict[str, Check] = OrderedDict()
+    document: JsonObject
+    _known: dict[int, int] = attrs.field(factory=dict[int, int])
 
-    def get(self, schema: JsonObject) -> Check:
-        known = self.by_identity.get(id(schema))
-        if known is not None:
-            return known[1]
-        check = self._by_content(schema)
-        self.by_identity[id(schema)] = schema, check
-        _bound(self.by_identity)
-        return check
+    def of(self, part: Any) -> int:
+        """The checks of one part of the document."""
+        if not isinstance(part, dict | list):
+            return 0
+        if id(part) in self._known:
+            return self._known[id(part)]
+        self._known[id(part)] = 1
+        if isinstance(part, list):
+            count = sum(map(self.of, part))
+        else:
+            _check_dialect(part.get("$schema"))
+            count = 1 + sum(self.of(item) for key, item in part.items() if key != "$defs")
+            count += self.of(self._target(part.get("$ref")))
+            count *= 2 if _UNEVALUATED & part.keys() else 1
+        self._known[id(part)] = count
+        return count
 
-    def _by_content(self, schema: JsonObject) -> Check:
-        copy = copy_of(schema)
-        content = json.dumps(copy)
-        check = self.by_content.get(content)
-        if check is None:
-            check = self.by_content[content] = Compilation(Document(copy)).check
-            _bound(self.by_content)
-        return check
+    def _target(self, reference: object) -> Any:
+        if not isinstance(reference, str) or not reference.startswith("#/"):
+            return None
+        target: Any = self.document
+        for step in reference[2:].split("/"):
+            key = step.replace("~1", "/").replace("~0", "~")
+            target = target.get(key) if isinstance(target, dict) else None
+        return target
 
 
-def _bound(entries: OrderedDict[Any, Any]) -> None:
-    while len(entries) > MAX_CACHED:
-        entries.popitem(last=False)
-
-
-_compiled = _Cache().get
+def _check_dialect(dialect: object) -> None:
+    if dialect not in (None, DIALECT, DIALECT + "#"):
+        raise ValueError(f"its $schema is {dialect!r:.100}, only {DIALECT} is known")

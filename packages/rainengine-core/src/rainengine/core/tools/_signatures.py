@@ -14,8 +14,7 @@ from rainengine.core import codec
 from rainengine.core.abc import SkillContext, SkillInvocation
 from rainengine.core.errors import InadmissibleValue, InvalidSkill
 from rainengine.core.records import JsonObject
-from rainengine.core.tools._places import Document, SchemaRefused
-from rainengine.core.tools._schemas import Compilation, copy_of
+from rainengine.core.tools._arguments import check_schema
 
 _INJECTED = {SkillInvocation: "invocation", SkillContext: "context"}
 _ARGS_HEADING = re.compile(r"(Args|Arguments|Parameters):")
@@ -52,7 +51,7 @@ def read_signature(
         _check_type(name, parameter)
     shape = _shape_of(name, parameters)
     schema = _schema_of(parameters, shape, argument_descriptions(function.__doc__))
-    _check_patterns(name, schema)
+    _check_schema(name, schema)
     return Signature(shape, schema, injected)
 
 
@@ -136,11 +135,10 @@ def _schema_of(
     return schema
 
 
-def _check_patterns(name: str, schema: JsonObject) -> None:
-    # The rest of the schema is msgspec's work; its patterns are written for Python's `re`.
+def _check_schema(name: str, schema: JsonObject) -> None:
     try:
-        Compilation(Document(copy_of(schema)))
-    except SchemaRefused as error:
+        check_schema(schema)
+    except ValueError as error:
         raise InvalidSkill(name, f"the schema of its parameters {error}") from error
 
 
