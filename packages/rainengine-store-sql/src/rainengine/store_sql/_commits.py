@@ -90,13 +90,16 @@ class Committer(Generic[ConnectionT]):
     def _after(self, error: Exception, batch: Batch) -> Sequence[Verdict]:
         if batch.snapshots:
             return self._verdicts(Batch(batch.drafts)) if batch.drafts else ()
-        concerns_all = isinstance(self._translate(error), LedgerUnavailable)
+        concerns_all = isinstance(self._meaning(error), LedgerUnavailable)
         if concerns_all or len(batch.drafts) == 1:
-            return [self._translate(error) for _ in batch.drafts]
+            return [self._failure(error) for _ in batch.drafts]
         return [verdict for draft in batch.drafts for verdict in self._verdicts(Batch([draft]))]
 
-    def _translate(self, error: Exception) -> LedgerError:
-        known = error if isinstance(error, LedgerError) else self._dialect.translate_error(error)
+    def _meaning(self, error: Exception) -> LedgerError | None:
+        return error if isinstance(error, LedgerError) else self._dialect.translate_error(error)
+
+    def _failure(self, error: Exception) -> LedgerError:
+        known = self._meaning(error)
         if known is None:
             known = LedgerUnavailable(f"nothing was stored: {type(error).__name__}: {error}")
         if known is not error:

@@ -7,8 +7,9 @@ The rows of sessions are remembered between batches. `PRAGMA data_version` tells
 whether any other connection has committed since; if one has, all rows are forgotten.
 So a batch of a process that is alone with its file reads nothing.
 
-A COMMIT that fails is over, except where the operating system failed (SQLITE_IOERR):
-its frames may be in the write-ahead log and count after a crash, hence `CommitUnknown`.
+A COMMIT that fails is over, except where fsync or the like failed (SQLITE_IOERR): all its frames
+may be in the write-ahead log by then and count after a crash, hence `CommitUnknown`.
+Where a write failed (SQLITE_IOERR_WRITE), the last frame, which makes them count, is not there.
 """
 
 from __future__ import annotations
@@ -165,6 +166,7 @@ def _commit(connection: sqlite3.Connection, verdicts: Sequence[Verdict]) -> None
     try:
         connection.execute("COMMIT")
     except sqlite3.Error as error:
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_IOERR:
+        code = getattr(error, "sqlite_errorcode", 0)
+        if code & 0xFF == sqlite3.SQLITE_IOERR and code != sqlite3.SQLITE_IOERR_WRITE:
             raise CommitUnknown(verdicts) from error
         raise

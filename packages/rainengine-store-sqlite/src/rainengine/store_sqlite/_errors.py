@@ -64,6 +64,8 @@ _MEANINGS: dict[int, tuple[type[LedgerError], str]] = {
 
 def translate_error(error: Exception) -> LedgerError | None:
     """Return the ledger's error for one that sqlite3 raised, None for any other."""
+    if isinstance(error, UnicodeDecodeError):  # in a message that quotes a damaged schema
+        return _damaged_text(error)
     if not isinstance(error, sqlite3.Error):
         return None
     code = getattr(error, "sqlite_errorcode", None)
@@ -77,7 +79,15 @@ def translate_error(error: Exception) -> LedgerError | None:
 def _without_code(error: sqlite3.Error) -> LedgerError:
     """Errors of Python's sqlite3 module itself."""
     if "UTF-8" in str(error):
-        return LedgerCorrupt(
-            f"stored text is damaged: restore the database from a backup ({error})"
-        )
+        return _damaged_text(error)
     return LedgerUnavailable(f"nothing was stored ({error})")
+
+
+def _damaged_text(error: Exception) -> LedgerCorrupt:
+    return LedgerCorrupt(f"stored text is damaged: restore the database from a backup ({error})")
+
+
+def no_database(path: object) -> LedgerCorrupt:
+    """Return the error for a file that is something else."""
+    _, advice = _MEANINGS[sqlite3.SQLITE_NOTADB]
+    return LedgerCorrupt(f"{advice} ({path})")

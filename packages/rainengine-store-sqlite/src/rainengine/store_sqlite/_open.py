@@ -90,7 +90,7 @@ async def open_sqlite_url(url: str) -> AsyncGenerator[SqlLedgerStore]:
     path = unquote(parts.path).removeprefix("/")
     if parts.scheme != "sqlite" or parts.netloc or parts.fragment:
         raise InvalidConfiguration("url", f"{url!r} does not look like sqlite:///path/to/file.db")
-    options = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
     synchronous = _known_mode(options.pop("synchronous", "full"))
     busy_timeout_ms = int(_number("busy_timeout_ms", options.pop("busy_timeout_ms", "5000"), int))
     pages = options.pop("max_page_count", None)

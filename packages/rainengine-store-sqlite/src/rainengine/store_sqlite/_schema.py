@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rainengine.store_sql import (
@@ -20,13 +21,14 @@ from rainengine.store_sql import (
 )
 from rainengine.store_sqlite._connect import Database
 from rainengine.store_sqlite._creation import TABLES
-from rainengine.store_sqlite._errors import translate_error
+from rainengine.store_sqlite._errors import no_database, translate_error
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 _LISTED = """SELECT name FROM sqlite_master
 WHERE type = 'table' AND name LIKE 'rainengine!_%' ESCAPE '!'"""
+_MAGIC = b"SQLite format 3\0"
 
 
 def prepare(database: Database) -> None:
@@ -34,21 +36,37 @@ def prepare(database: Database) -> None:
 
     Raises `SchemaMismatch` for a newer schema, and what `translate_error` makes of SQLite's errors.
     """
+    _check_magic(database.path)
     try:
         with closing(database.connect_writer()) as connection:
-            found = schema_version(connection)
-            if not is_older(found):
-                check_version(found)  # before anything is changed
-            _use_wal(connection, database.busy_timeout_ms)
-            if found is None:
-                _create(connection)
-            elif is_older(found):
-                _upgrade(database)
-    except sqlite3.Error as error:
+            _bring_up_to_date(connection, database)
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         known = translate_error(error)
         if known is None:
             raise
         raise known from error
+
+
+def _check_magic(path: Path) -> None:
+    """Refuse what is no database: SQLite takes a file cut down to a few bytes for a new one."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(_MAGIC))
+    except OSError:
+        return  # absent or inaccessible: SQLite says which
+    if start not in {b"", _MAGIC}:
+        raise no_database(path)
+
+
+def _bring_up_to_date(connection: sqlite3.Connection, database: Database) -> None:
+    found = schema_version(connection)
+    if not is_older(found):
+        check_version(found)  # before anything is changed
+    _use_wal(connection, database.busy_timeout_ms)
+    if found is None:
+        _create(connection)
+    elif is_older(found):
+        _upgrade(database)
 
 
 def schema_version(connection: sqlite3.Connection) -> str | None:

@@ -1,0 +1,101 @@
+"""COMMIT fails and does not say whether it took effect."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from rainengine.core.abc import LeaseChange
+from rainengine.core.errors import AppendUnknown, SequenceConflict
+from rainengine.core.records import CancelRequest, Head, NewRecord
+from rainengine.store_sql import SqlLedgerStore, StoreSettings, open_store
+from rainengine.store_sqlite import SqliteDialect, open_sqlite_ledger
+
+RECORD = NewRecord(CancelRequest(reason="enough"), 0)
+
+
+class Failing(sqlite3.Connection):
+    """A connection whose COMMIT reports a failed fsync, before or after it has taken effect.
+
+    `plan` says what becomes of the next commits: what SQLite is really told, or None for
+    a commit that goes well. It is shared by all connections.
+    """
+
+    plan: list[str | None]
+
+    def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
+        instead = self.plan.pop(0) if sql == "COMMIT" and self.plan else None
+        if instead is None:
+            return super().execute(sql, *parameters)
+        super().execute(instead)
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
+        error.sqlite_errorname = "SQLITE_IOERR_FSYNC"
+        raise error
+
+
+@asynccontextmanager
+async def _store(path: Path, *plan: str | None) -> AsyncGenerator[SqlLedgerStore]:
+    async with open_sqlite_ledger(path):
+        pass
+    factory = type("Planned", (Failing,), {"plan": list(plan)})
+    connect = partial(
+        sqlite3.connect, path, isolation_level=None, check_same_thread=False, factory=factory
+    )
+    async with open_store(
+        SqliteDialect(), connect_writer=connect, connect_reader=connect, settings=StoreSettings()
+    ) as store:
+        yield store
+
+
+@pytest.mark.parametrize("really", ["COMMIT", "ROLLBACK"])
+async def test_an_append_is_stored_once_either_way(tmp_path: Path, really: str) -> None:
+    """Whether the lost commit took effect or not, each append of its batch stands once."""
+    async with _store(tmp_path / "x.db", really) as ledger:
+        async with trio.open_nursery() as nursery:
+            for n in range(3):
+                nursery.start_soon(partial(ledger.append, f"s{n}", [RECORD] * 2, expected=None))
+        done = await ledger.append("s0", [RECORD], expected=await ledger.head("s0"))
+        heads = [(await ledger.head(f"s{n}")).sequence for n in range(3)]
+        assert (heads, done.first_sequence) == ([3, 2, 2], 3)
+
+
+@pytest.mark.parametrize("really", ["COMMIT", "ROLLBACK"])
+async def test_a_lease_is_taken_either_way(tmp_path: Path, really: str) -> None:
+    """An acquisition in a lost commit is answered with a fence that is good."""
+    async with _store(tmp_path / "x.db", None, really) as ledger:
+        take = LeaseChange("take", "me", 60_000)
+        first = await ledger.append("s", [RECORD], expected=None, lease=take)
+        again = await ledger.append("s", [], expected=first.head, fence=first.fence, lease=take)
+        assert again.fence == (await ledger.lease_of("s")).fence == 2
+        done = await ledger.append("s", [RECORD], expected=first.head, fence=again.fence)
+        assert done.head.sequence == 2
+
+
+async def test_refusals_in_a_lost_batch_stay_refusals(tmp_path: Path) -> None:
+    """An append that was refused in the lost batch is told so."""
+    async with _store(tmp_path / "x.db", "COMMIT") as ledger:
+
+        async def refused() -> None:
+            with pytest.raises(SequenceConflict):
+                await ledger.append("a", [RECORD], expected=Head(5, b"\1" * 32))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(refused)
+            nursery.start_soon(partial(ledger.append, "b", [RECORD], expected=None))
+        assert [(await ledger.head(name)).sequence for name in ("a", "b")] == [0, 1]
+
+
+async def test_a_disk_that_never_answers_leaves_the_append_unknown(tmp_path: Path) -> None:
+    """Where sending it again fails in the same way, the append is `AppendUnknown`."""
+    async with _store(tmp_path / "x.db", "ROLLBACK", "ROLLBACK") as ledger:
+        with pytest.raises(AppendUnknown, match="load the session again"):
+            await ledger.append("s", [RECORD], expected=None)
+        assert (await ledger.append("s", [RECORD], expected=None)).head.sequence == 1
