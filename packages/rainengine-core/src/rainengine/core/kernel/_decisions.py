@@ -71,7 +71,7 @@ def _about_calls(action: CallSkills, policy: EnginePolicy) -> str | None:
     unknown = sorted({d for call in calls for d in call.depends_on if d not in named})
     if unknown:
         return f"depends_on names calls that are not there: {', '.join(unknown)}"
-    return _about_cycle(calls)
+    return _about_cycle(calls) or _about_retries(calls)
 
 
 def _about_cycle(calls: Sequence[PlannedSkillCall]) -> str | None:
@@ -82,6 +82,18 @@ def _about_cycle(calls: Sequence[PlannedSkillCall]) -> str | None:
             return f"calls wait for each other: {', '.join(sorted(waiting))}"
         for call_id in free:
             del waiting[call_id]
+    return None
+
+
+def _about_retries(calls: Sequence[PlannedSkillCall]) -> str | None:
+    for call in calls:
+        retry = call.retry_policy
+        if retry is not None and not (
+            retry.max_attempts >= 1
+            and min(retry.initial_interval_ms, retry.max_interval_ms) >= 0
+            and retry.backoff_multiplier >= 1
+        ):
+            return f"the retry policy of {call.call_id or call.name} cannot be followed: {retry}"
     return None
 
 
