@@ -20,6 +20,7 @@ from rainengine.core import (
     Message,
     PlannedSkillCall,
     ProcessRequest,
+    Respond,
     ScriptedProvider,
 )
 from rainengine.core.abc import Reconciliation, SkillInvocation
@@ -219,6 +220,12 @@ class Stage:
         while results[-1].outcome is None:
             results.append(await engine.advance(self.go_on))
         return results
+
+    async def run_graph(self, calls: CallSkills, *skills: Any, **options: Any) -> dict[str, Any]:
+        """Run one graph and answer; return what came of each call."""
+        request = self.request(granted_scopes=options.pop("scopes", ()))
+        await self.play(self.engine([calls, Respond("x")], *skills, **options), request)
+        return await self.results()
 
     async def interrupt(self, engine: AgentEngine, request: Any = None, after: float = 1) -> None:
         """Advance, and let the process die after some seconds in the middle of it."""
