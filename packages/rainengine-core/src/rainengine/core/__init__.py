@@ -2,10 +2,18 @@
 
 More lives in `rainengine.core.records` (what the ledger stores), `rainengine.core.abc` (what can
 be plugged in), `rainengine.core.errors` and `rainengine.core.testing`.
+A name that stands here and there is the same.
 """
 
 from __future__ import annotations
 
+from rainengine.core.abc import NotStarted as NotStarted
+from rainengine.core.abc import ProviderDecision as ProviderDecision
+from rainengine.core.abc import ProviderRequest as ProviderRequest
+from rainengine.core.abc import Settled as Settled
+from rainengine.core.abc import SkillContext as SkillContext
+from rainengine.core.abc import SkillInvocation as SkillInvocation
+from rainengine.core.abc import Undetermined as Undetermined
 from rainengine.core.engine import AdvanceResult as AdvanceResult
 from rainengine.core.engine import Agent as Agent
 from rainengine.core.engine import AgentEngine as AgentEngine
@@ -17,10 +25,15 @@ from rainengine.core.engine import Submitted as Submitted
 from rainengine.core.engine import WakeRequest as WakeRequest
 from rainengine.core.environment import RandomIds as RandomIds
 from rainengine.core.environment import SystemClock as SystemClock
+from rainengine.core.errors import EffectNotApplied as EffectNotApplied
+from rainengine.core.errors import ProviderError as ProviderError
+from rainengine.core.errors import RainEngineError as RainEngineError
+from rainengine.core.errors import SkillFailure as SkillFailure
 from rainengine.core.inmemory import InMemoryLedger as InMemoryLedger
 from rainengine.core.inmemory import ScriptedProvider as ScriptedProvider
 from rainengine.core.loop import RunResult as RunResult
 from rainengine.core.loop import run_until_terminal as run_until_terminal
+from rainengine.core.plugins import open_ledger as open_ledger
 from rainengine.core.records import AgentProfile as AgentProfile
 from rainengine.core.records import Approval as Approval
 from rainengine.core.records import CallSkills as CallSkills

@@ -15,6 +15,20 @@ ProviderErrorKind: TypeAlias = Literal[
 ]
 """What went wrong with a model provider; `ProviderError.kind`."""
 
+FailureKind: TypeAlias = Literal[
+    "permission_denied",
+    "capability_denied",
+    "invalid_arguments",
+    "timeout",
+    "memory_limit_exceeded",
+    "trap",
+    "invalid_response",
+    "internal",
+    "unknown_outcome",
+    "cancelled",
+]
+"""Why a tool call failed. `unknown_outcome`: it was started, and what it did is not known."""
+
 
 class RainEngineError(Exception):
     """The root of all errors that RainEngine raises on purpose."""
@@ -275,11 +289,8 @@ class EffectNotApplied(FaultError):
 
 
 class SkillFailure(FaultError):
-    """Raised by a skill to fail with a kind of its own choosing, such as `permission_denied`.
+    """Raised by a skill to fail with a kind of its own choosing, such as `permission_denied`."""
 
-    `kind` is one of the failure kinds of a tool result.
-    """
-
-    def __init__(self, kind: str, message: str) -> None:
+    def __init__(self, kind: FailureKind, message: str) -> None:
         super().__init__(message)
-        self.kind = kind
+        self.kind: FailureKind = kind

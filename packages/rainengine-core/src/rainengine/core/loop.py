@@ -15,6 +15,11 @@ class RunResult:
     advances: int
     outcome: EngineOutcome
 
+    @property
+    def response(self) -> str | None:
+        """What the agent answered, if it did."""
+        return self.outcome.response
+
 
 async def run_until_terminal(
     engine: AgentEngine, request: ProcessRequest | ContinueRequest

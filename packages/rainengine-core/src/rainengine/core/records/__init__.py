@@ -94,7 +94,7 @@ from rainengine.core.records._runs import OutcomeRecord as OutcomeRecord
 from rainengine.core.records._runs import StopReason as StopReason
 from rainengine.core.records._runs import TriggerIntent as TriggerIntent
 from rainengine.core.records._runs import TriggerRecord as TriggerRecord
-from rainengine.core.records._tools import FailureKind as FailureKind
+from rainengine.core.errors import FailureKind as FailureKind
 from rainengine.core.records._tools import InputCheck as InputCheck
 from rainengine.core.records._tools import IssuedCall as IssuedCall
 from rainengine.core.records._tools import NodeCheckpoint as NodeCheckpoint

@@ -6,6 +6,7 @@ from typing import ClassVar, Literal, TypeAlias
 
 import attrs
 
+from rainengine.core.errors import FailureKind
 from rainengine.core.records._actions import PlannedSkillCall
 from rainengine.core.records._base import JsonValue, Record
 from rainengine.core.records._policy import EffectClass
@@ -13,20 +14,6 @@ from rainengine.core.records._policy import EffectClass
 NodeStatus: TypeAlias = Literal[
     "queued", "validated", "started", "succeeded", "failed", "skipped", "timed_out", "in_doubt"
 ]
-
-FailureKind: TypeAlias = Literal[
-    "permission_denied",
-    "capability_denied",
-    "invalid_arguments",
-    "timeout",
-    "memory_limit_exceeded",
-    "trap",
-    "invalid_response",
-    "internal",
-    "unknown_outcome",
-    "cancelled",
-]
-"""Why a tool call failed. `unknown_outcome`: it was started, and what it did is not known."""
 
 
 @attrs.frozen(kw_only=True)

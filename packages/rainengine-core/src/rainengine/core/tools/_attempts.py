@@ -6,7 +6,7 @@ Only cancellation and the interpreter's own exits pass through.
 
 from __future__ import annotations
 
-from typing import cast, get_args
+from typing import get_args
 
 import attrs
 import trio
@@ -67,8 +67,8 @@ async def _within(timeout_s: float, skill: Skill, invocation: SkillInvocation) -
     except EffectNotApplied as error:
         return Attempt(failure=failure("internal", str(error)), harmless=True)
     except SkillFailure as error:
-        kind = error.kind if error.kind in get_args(FailureKind) else "internal"
-        chosen = failure(cast(FailureKind, kind), str(error))
+        kind: FailureKind = error.kind if error.kind in get_args(FailureKind) else "internal"
+        chosen = failure(kind, str(error))
         return Attempt(failure=chosen, harmless=kind in _NOTHING_HAPPENED)
     # Outside of the time limit: a group may hold cancellations too, which the limit takes out.
     except Exception as error:  # noqa: BLE001  # a skill is somebody else's code
