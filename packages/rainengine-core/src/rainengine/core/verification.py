@@ -78,7 +78,7 @@ async def _snapshot(ledger: Ledger, session_id: str) -> Snapshot | None:
     return await ledger.load_snapshot(session_id, PROJECTION_VERSION)
 
 
-@attrs.define
+@attrs.define(eq=False)
 class _Checked:
     """What has been read so far and found to be in order."""
 

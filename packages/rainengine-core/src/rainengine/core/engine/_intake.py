@@ -63,7 +63,7 @@ class Patience:
         return cls(trio.current_time() + wait_ms / 1000)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False)
 class Intake:
     """Brings triggers into sessions."""
 

@@ -67,7 +67,7 @@ class Holder:
     ttl_ms: int
 
 
-@attrs.define(kw_only=True)
+@attrs.define(kw_only=True, eq=False)
 class OpenSession:
     """A session in this engine's memory; whoever uses it has the session's lock."""
 

@@ -18,7 +18,7 @@ _LOCKS: WeakKeyDictionary[Ledger, dict[str, _Turn]] = WeakKeyDictionary()
 """By ledger handle, as two engines in one process may share one."""
 
 
-@attrs.define
+@attrs.define(eq=False)
 class _Turn:
     lock: trio.Lock = attrs.field(factory=trio.Lock)
     waiting: int = 0
@@ -39,7 +39,7 @@ async def turn(ledger: Ledger, session_id: str) -> AsyncGenerator[None]:
             del turns[session_id]
 
 
-@attrs.define
+@attrs.define(eq=False)
 class SessionCache:
     """The projections of recently used sessions; the least recently used one goes first."""
 

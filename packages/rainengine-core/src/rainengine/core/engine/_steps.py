@@ -54,7 +54,7 @@ from rainengine.core.records import (
 from rainengine.core.tools import GraphRunner, Inspection, Inspector
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False)
 class Stepper:
     """Takes steps with the services of one engine."""
 
@@ -89,7 +89,7 @@ class Stepper:
             raise AgentMismatch(run.agent.name, self.agent.name)
 
 
-@attrs.define
+@attrs.define(eq=False)
 class _Step:
     """A step of an active run."""
 

@@ -92,7 +92,7 @@ def backoff_ceiling_ms(policy: RetryPolicy, failed_attempts: int) -> float:
     return max(min(policy.max_interval_ms, grown), 0)
 
 
-@attrs.define
+@attrs.define(eq=False)
 class _Scheduling:
     graph: Graph
     refusals: Mapping[str, ToolFailure]

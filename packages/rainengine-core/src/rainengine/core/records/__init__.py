@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rainengine.core.errors import FailureKind as FailureKind
 from rainengine.core.records._actions import CallSkills as CallSkills
 from rainengine.core.records._actions import Continue as Continue
 from rainengine.core.records._actions import Delegate as Delegate
@@ -94,7 +95,6 @@ from rainengine.core.records._runs import OutcomeRecord as OutcomeRecord
 from rainengine.core.records._runs import StopReason as StopReason
 from rainengine.core.records._runs import TriggerIntent as TriggerIntent
 from rainengine.core.records._runs import TriggerRecord as TriggerRecord
-from rainengine.core.errors import FailureKind as FailureKind
 from rainengine.core.records._tools import InputCheck as InputCheck
 from rainengine.core.records._tools import IssuedCall as IssuedCall
 from rainengine.core.records._tools import NodeCheckpoint as NodeCheckpoint

@@ -109,7 +109,7 @@ def _refuse(uri: str) -> NoReturn:
     raise ValueError(f"{uri} is outside the document")
 
 
-@attrs.define
+@attrs.define(eq=False)
 class _Expansion:
     """Counts the checks that a schema expands to when its references are followed.
 

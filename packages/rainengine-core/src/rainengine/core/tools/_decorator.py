@@ -80,7 +80,7 @@ def skill(
         return make(undecorated, _names_of_caller())
 
     def make(undecorated: Callable[..., Any], beside: Mapping[str, Any]) -> NativeSkill[..., Any]:
-        named: str = name or getattr(undecorated, "__name__", "?")
+        named = name or str(getattr(undecorated, "__name__", "?"))
         _check_function(named, undecorated)
         signature = read_signature(named, undecorated, beside)
         manifest = SkillManifest(

@@ -29,7 +29,7 @@ class Inspection:
     issued: Mapping[str, IssuedCall]
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False)
 class Inspector:
     """Inspects the calls of one run's graph."""
 

@@ -45,7 +45,7 @@ MAX_RESUMED_ATTEMPTS = 5
 """A call that was interrupted this often is not started again: it may be what kills the process."""
 
 
-@attrs.define
+@attrs.define(eq=False)
 class _Board:
     """Where attempts report; whoever runs the graph waits here."""
 
@@ -67,7 +67,7 @@ class _Board:
         return taken
 
 
-@attrs.define(kw_only=True)
+@attrs.define(kw_only=True, eq=False)
 class GraphRunner:
     """Carries one graph to its end. `graph` is the projection's own, which `commit` keeps true."""
 
