@@ -1,6 +1,8 @@
 """How Sphinx builds the documentation: `hatch run docs`."""
 
+import re
 from importlib.metadata import version as version_of
+from typing import Any
 
 project = "RainEngine for Python"
 author = "The RainEngine authors"
@@ -16,8 +18,52 @@ myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 
 autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
 autodoc_typehints = "signature"
+default_role = "literal"
 
 # A reference to a name of ours must lead somewhere.
 # Names of other projects are left alone: to look them up, each build would need the network.
-nitpick_ignore_regex = [("py:.*", r"(?!rainengine\.).*")]
+nitpick_ignore_regex = [
+    ("py:.*", r"(?!rainengine\.).*"),
+    ("py:.*", r".*\.(P|R|T|_?ConnectionT)(_co|_contra)?"),  # type variables
+    ("py:.*", r"rainengine\.core\.testing\._differential\..*"),  # a driver's inner workings
+]
+
+
+# `Any`: where the types are checked, Sphinx is not installed.
+def _lead_to_public_name(app: Any, env: Any, reference: Any, shown: Any) -> Any:  # noqa: ANN401
+    """Resolve `rainengine.core.records._runs.OutcomeRecord`, as annotations have it.
+
+    The names of private modules are no part of the reference; the facade's name is.
+    """
+    target = str(reference.get("reftarget", ""))
+    if not target.startswith("rainengine.") or "._" not in target:
+        return None
+    names = [name for name in env.domains.python_domain.objects if _is_facade_of(name, target)]
+    if not names:
+        return None
+    return env.domains.python_domain.resolve_xref(
+        env, reference["refdoc"], app.builder, "obj", max(names, key=len), reference, shown
+    )
+
+
+def _is_facade_of(name: str, private: str) -> bool:
+    module, _, last = name.rpartition(".")
+    return private.endswith(f".{last}") and private.startswith(f"{module}.")
+
+
+def _write_code_as_rst(*event: Any) -> None:  # noqa: ANN401
+    """Turn `code` as these pages have it into that of reStructuredText, `code`s as well."""
+    lines: list[str] = event[-1]
+    lines[:] = [re.sub(r"(?<!`)`([^`]+)`(?!`)(?=(\w?))", _literal, line) for line in lines]
+
+
+def _literal(found: re.Match[str]) -> str:
+    return f"``{found[1]}``" + ("\\ " if found[2] else "")
+
+
+def setup(app: Any) -> None:  # noqa: ANN401
+    """Connect what is above."""
+    app.connect("autodoc-process-docstring", _write_code_as_rst)
+    app.connect("missing-reference", _lead_to_public_name)
