@@ -36,6 +36,11 @@ class Evidence:
         """Every promise that this run broke."""
         return [*self.judge.findings, *_against(twin, self)]
 
+    def doubts(self, twin: Evidence) -> set[str]:
+        """Calls whose outcome is unknown in this run alone."""
+        pairs = zip(twin.accounts, self.accounts, strict=True)
+        return {call for expected, account in pairs for call in doubts_in(account, expected)}
+
 
 def _against(twin: Evidence, run: Evidence) -> Iterator[Finding]:
     for text in broken_promises(run.accounts):

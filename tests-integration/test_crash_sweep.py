@@ -1,0 +1,100 @@
+"""Processes are killed wherever they can die, and nothing of promise is lost.
+
+The sweep itself is a script, because it forks, which only a process without threads may do.
+`RAINENGINE_SWEEP=full` takes every point of every workload.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from rainengine.core.testing import VARIANTS, WORKLOADS, Workload, differential
+from rainengine.store_sql import SqlLedgerStore
+from rainengine.store_sqlite import open_sqlite_ledger
+
+FULL = os.environ.get("RAINENGINE_SWEEP") == "full"
+SCRIPT = Path(__file__).parent / "crash_sweep" / "run.py"
+KINDS = ("step", "statement", "size", "time")
+
+
+@pytest.fixture(scope="module")
+def reports() -> list[dict[str, Any]]:
+    """What the script says of each sweep."""
+    command = [sys.executable, str(SCRIPT), *(["--full"] if FULL else [])]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    told = [json.loads(line) for line in ended.stdout.splitlines()]
+    texts = [text for report in told for text in report["texts"]]
+    assert ended.returncode == 0, "\n".join([*texts, ended.stderr])
+    return told
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_killed_anywhere_it_ends_as_the_twin(reports: list[dict[str, Any]], kind: str) -> None:
+    """Killed at scheduler steps, statements, bytes written or times, every run ends as its twin.
+
+    Nothing acknowledged is lost, nothing finished is done again, keyed effects happen once,
+    and unsafe ones at most once, with an unknown outcome where it is not known.
+    """
+    swept = [report for report in reports if report["kind"] == kind]
+    for report in swept:
+        assert (report["lost"], report["repeated"], report["failed"]) == (0, 0, 0), report
+        assert report["kills"] > 0
+
+
+def test_the_kills_hit_tools(reports: list[dict[str, Any]]) -> None:
+    """The sweep does interrupt calls, and leaves some of them in doubt."""
+    assert sum(report["interrupted"] for report in reports) > 20
+    assert sum(report["doubts"] for report in reports) > 0
+
+
+def test_the_steps_are_swept_to_their_end(reports: list[dict[str, Any]]) -> None:
+    """The points of a sweep reach beyond the last step and the last statement of a whole run."""
+    for report in reports:
+        reach = report["points"] * report["every"]
+        if report["kind"] == "step":
+            assert reach >= report["steps"] - report["every"]
+        elif report["kind"] == "statement":
+            assert reach >= 2 * report["statements"] - report["every"]
+
+
+@attrs.define
+class OneFile:
+    """Opens handles on one database."""
+
+    path: Path
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[SqlLedgerStore]:
+        async with open_sqlite_ledger(self.path) as store:
+            yield store
+
+    async def let_pass(self, ms: int) -> None:
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize(
+    "workload",
+    WORKLOADS if FULL else [w for w in WORKLOADS if w.name in {"mixed effects", "max steps"}],
+    ids=lambda workload: workload.name,
+)
+async def test_a_crash_at_any_append_on_sqlite(workload: Workload, tmp_path: Path) -> None:
+    """Crashed before and after each append, a run on SQLite ends as its uncrashed twin."""
+    numbers = iter(range(1_000_000))
+    report = await differential(
+        workload,
+        lambda: OneFile(tmp_path / f"{next(numbers)}.db"),
+        variants=VARIANTS if FULL else ("crash",),
+        stride=5,
+    )
+    report.check()
+    assert report.blows >= 2 * report.appends - 2
