@@ -120,27 +120,27 @@ class _Expansion:
     document: JsonObject
     _known: dict[int, int] = attrs.field(factory=dict[int, int])
 
-    def of(self, part: Any) -> int:
+    def of(self, part: JsonValue) -> int:
         """The checks of one part of the document."""
         if not isinstance(part, dict | list):
             return 0
-        if id(part) in self._known:
-            return self._known[id(part)]
-        self._known[id(part)] = 1
-        if isinstance(part, list):
-            count = sum(map(self.of, part))
-        else:
-            _check_dialect(part.get("$schema"))
-            count = 1 + sum(self.of(item) for key, item in part.items() if key != "$defs")
-            count += self.of(self._target(part.get("$ref")))
-            count *= 2 if _UNEVALUATED & part.keys() else 1
-        self._known[id(part)] = count
-        return count
+        if id(part) not in self._known:
+            self._known[id(part)] = 1
+            self._known[id(part)] = self._count(part)
+        return self._known[id(part)]
 
-    def _target(self, reference: object) -> Any:
+    def _count(self, part: JsonObject | list[JsonValue]) -> int:
+        if isinstance(part, list):
+            return sum(map(self.of, part))
+        _check_dialect(part.get("$schema"))
+        count = 1 + sum(self.of(item) for key, item in part.items() if key != "$defs")
+        count += self.of(self._target(part.get("$ref")))
+        return count * 2 if _UNEVALUATED & part.keys() else count
+
+    def _target(self, reference: JsonValue) -> JsonValue:
         if not isinstance(reference, str) or not reference.startswith("#/"):
             return None
-        target: Any = self.document
+        target: JsonValue = self.document
         for step in reference[2:].split("/"):
             key = step.replace("~1", "/").replace("~0", "~")
             target = target.get(key) if isinstance(target, dict) else None
