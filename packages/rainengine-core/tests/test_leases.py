@@ -1,0 +1,281 @@
+"""Holding a session: taken with the trigger, kept alive, lost to a newer holder, given back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import pytest
+import trio
+
+from rainengine.core import Continue, Respond
+from rainengine.core.errors import FenceLost, LedgerUnavailable, SessionBusy
+from rainengine.core.records import CoordinationClaim
+from rainengine.core.testing._forwarding import Forwarding
+
+
+async def test_a_lease_spans_the_run(stage: Any) -> None:
+    """It is taken with the trigger, held between advances and freed with the outcome."""
+    engine = stage.engine([Continue(), Respond("x")])
+    await engine.advance(stage.request())
+    held = await stage.ledger.lease_of("s")
+    assert (held.owner, held.expires_at_ms) == ("one", stage.clock.now_ms() + 30_000)
+    await engine.advance(stage.go_on)
+    freed = await stage.ledger.lease_of("s")
+    assert (freed.owner, freed.fence) == (None, held.fence)
+
+
+async def test_a_lease_costs_no_commit(stage: Any) -> None:
+    """A run of two steps is three commits: the trigger and two decisions."""
+    await stage.play(stage.engine([Continue(), Respond("x")]))
+    assert stage.ledger.stats().commits == 3
+    assert "coordination_claim" not in await stage.kinds()
+
+
+async def test_every_run_raises_the_fence(stage: Any) -> None:
+    """Each acquisition has a fence above the one before, and tools are told theirs."""
+    skill = stage.skill("s")
+    for _ in range(3):
+        await stage.play(stage.engine([stage.calls("s"), Respond("x")], skill))
+    assert [i.context.fence for i in skill.invocations] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("where", ["provider", "tool"])
+async def test_long_calls_keep_the_lease(stage: Any, where: str, together: Any) -> None:
+    """While a model or a tool takes longer than the lease, heartbeats extend it."""
+
+    async def slowly(request: Any) -> Any:
+        if where == "provider":
+            await trio.sleep(10)
+            return Respond("x")
+        return stage.calls("slow") if request.context.step == 1 else Respond("x")
+
+    skill = stage.skill("slow", stage.taking(9), timeout_ms=10_000)
+    engine = stage.engine(slowly, skill, lease_ttl_ms=1_000)
+    lowest: list[int] = []
+
+    async def watch() -> None:
+        await trio.sleep(0.05)
+        for _ in range(80):
+            await trio.sleep(0.1)
+            lease = await stage.ledger.lease_of("s")
+            lowest.append(lease.expires_at_ms - stage.clock.now_ms())
+
+    await together([lambda: engine.advance(stage.request()), watch])
+    assert min(lowest) >= 500
+    assert (await stage.ledger.lease_of("s")).fence == 1
+
+
+async def test_the_first_beat_counts_from_the_last_append(stage: Any) -> None:
+    """A step that begins late in the lease extends it before it runs out."""
+
+    async def slowly(request: Any) -> Any:
+        if request.context.step == 1:
+            return Continue()
+        await trio.sleep(20)
+        return Respond("x")
+
+    engine = stage.engine(slowly)
+    await engine.advance(stage.request())
+    await trio.sleep(25)
+    other = stage.engine([], owner="two", ledger=stage.other_handle())
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(engine.advance, stage.go_on)
+        await trio.sleep(6)
+        with pytest.raises(SessionBusy):
+            await other.advance(stage.go_on)
+
+
+async def test_a_session_held_elsewhere_is_busy(stage: Any) -> None:
+    """Another owner gets `SessionBusy` with the holder's name and time, and changes nothing."""
+    await stage.engine([Continue()]).advance(stage.request())
+    before = await stage.stored(), await stage.ledger.lease_of("s")
+    other = stage.engine([], owner="two", ledger=stage.other_handle())
+    for request in (stage.go_on, stage.request("k")):
+        with pytest.raises(SessionBusy) as caught:
+            await other.advance(request)
+        assert (caught.value.owner, caught.value.expires_at_ms) == ("one", before[1].expires_at_ms)
+    assert (await stage.stored(), await stage.ledger.lease_of("s")) == before
+    assert stage.provider.requests == []
+
+
+async def test_a_takeover_is_recorded(stage: Any) -> None:
+    """After the lease ran out another process takes over: a claim, and a higher fence."""
+    await stage.engine([Continue()]).advance(stage.request())
+    other = stage.engine([Respond("x")], owner="two", ledger=stage.other_handle())
+    stage.clock.jump(30_000)
+    assert (await other.advance(stage.go_on)).outcome.response == "x"
+    assert await stage.records(CoordinationClaim) == [
+        CoordinationClaim(owner="two", fence=2, previous_owner="one")
+    ]
+
+
+async def test_the_old_owner_takes_up_its_session_at_once(stage: Any) -> None:
+    """A process restarted under its name goes on without waiting for its own lease."""
+    await stage.engine([Continue()]).advance(stage.request())
+    restarted = stage.engine([Respond("x")], ledger=stage.other_handle())
+    began = stage.clock.now_ms()
+    assert (await restarted.advance(stage.go_on)).outcome.response == "x"
+    assert stage.clock.now_ms() == began
+    assert await stage.records(CoordinationClaim) == [
+        CoordinationClaim(owner="one", fence=2, previous_owner="one")
+    ]
+
+
+async def test_a_claim_comes_before_the_effect(stage: Any) -> None:
+    """Who takes over has the lease in the ledger before it asks the model."""
+    await stage.engine([Continue()]).advance(stage.request())
+    owners: list[Any] = []
+
+    async def look(_: Any) -> Respond:
+        owners.append((await stage.ledger.lease_of("s")).owner)
+        return Respond("x")
+
+    stage.clock.jump(30_000)
+    await stage.engine(look, owner="two", ledger=stage.other_handle()).advance(stage.go_on)
+    assert owners == ["two"]
+
+
+async def test_a_stale_holder_cannot_write(stage: Any) -> None:
+    """A holder that slept through a takeover gets `FenceLost`; its decision is not stored."""
+    other = stage.engine([Respond("two's")], owner="two", ledger=stage.other_handle())
+
+    async def oversleep(_: Any) -> Respond:
+        stage.clock.jump(60_000)
+        await other.advance(stage.go_on)
+        return Respond("one's")
+
+    engine = stage.engine(oversleep)
+    with pytest.raises(FenceLost):
+        await engine.advance(stage.request("k"))
+    again = await engine.advance(stage.request("k"))
+    assert (again.outcome.response, again.outcome.idempotent_replay) == ("two's", True)
+
+
+async def test_a_lost_lease_cancels_the_tools(stage: Any) -> None:
+    """A heartbeat that finds a newer fence ends the step: tools are cancelled, `FenceLost`."""
+    ended: list[str] = []
+
+    async def hang(_: Any) -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            ended.append("cancelled")
+
+    skill = stage.skill("s", hang, timeout_ms=60_000, effects="unsafe")
+    engine = stage.engine([stage.calls("s")], skill, lease_ttl_ms=3_000)
+    other = stage.engine(
+        [Respond("x")], skill, owner="two", ledger=stage.other_handle(), lease_ttl_ms=3_000
+    )
+
+    async def take_over() -> None:
+        await trio.sleep(0.5)
+        stage.clock.jump(10_000)
+        await stage.play(other, stage.go_on)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(take_over)
+        with pytest.raises(FenceLost):
+            await engine.advance(stage.request())
+    assert (ended, await stage.results()) == (["cancelled"], {"c1": "unknown_outcome"})
+
+
+async def test_a_holder_that_paused_notices_the_takeover_first(stage: Any) -> None:
+    """After a pause a former holder asks no model for a run that another process holds."""
+    engine = stage.engine([Continue(), Respond("never")])
+    await engine.advance(stage.request())
+    mine = stage.provider
+    stage.clock.jump(60_000)
+    other = stage.engine([Continue()], owner="two", ledger=stage.other_handle())
+    await other.advance(stage.go_on)
+    with pytest.raises(SessionBusy):
+        await engine.advance(stage.go_on)
+    assert len(mine.requests) == 1
+
+
+async def test_two_engines_on_one_handle_take_turns(stage: Any, together: Any) -> None:
+    """Advances of one session over one handle never overlap."""
+    running: list[int] = []
+    most: list[int] = []
+
+    async def answer(_: Any) -> Respond:
+        running.append(1)
+        most.append(len(running))
+        await trio.sleep(1)
+        running.pop()
+        return Respond("x")
+
+    engines = [stage.engine(answer) for _ in range(2)]
+    results = await together(
+        [lambda e=e, n=n: e.advance(stage.request(f"{n}")) for n, e in enumerate(engines * 3)]
+    )
+    assert [r.outcome.response for r in results] == ["x"] * 6
+    assert (max(most), len(most)) == (1, 6)
+
+
+async def test_sessions_do_not_wait_for_each_other(stage: Any, together: Any) -> None:
+    """Advances of different sessions run side by side."""
+    engine = stage.engine(lambda _: _slow())
+
+    async def _slow() -> Respond:
+        await trio.sleep(1)
+        return Respond("x")
+
+    began = stage.clock.now_ms()
+    await together(
+        [lambda n=n: engine.advance(stage.request(session_id=f"s{n}")) for n in range(9)]
+    )
+    assert stage.clock.now_ms() - began == 1_000
+
+
+@attrs.define
+class Trouble:
+    """What a ledger does to heartbeats."""
+
+    error: Exception | None = None
+    after_freeing: bool = False
+    beats: int = 0
+
+
+class BeatingLedger(Forwarding):
+    """A ledger whose heartbeats get into trouble."""
+
+    def __init__(self, inner: Any, trouble: Trouble | None = None) -> None:
+        super().__init__(inner)
+        self._trouble = trouble or Trouble()
+
+    async def append(self, *args: Any, **options: Any) -> Any:
+        appended = await self._inner.append(*args, **options)
+        await trio.sleep(2)  # the answer is slow; a heartbeat comes in between
+        return appended
+
+    async def heartbeat(self, *args: Any, **options: Any) -> Any:
+        self._trouble.beats += 1
+        if self._trouble.error is not None:
+            raise self._trouble.error
+        inner: Any = self._inner
+        return await inner.heartbeat(*args, **options)
+
+
+async def test_a_heartbeat_that_fails_ends_nothing(stage: Any) -> None:
+    """A ledger that is away for heartbeats alone does not end the step."""
+
+    async def slowly(_: Any) -> Respond:
+        await trio.sleep(20)
+        return Respond("x")
+
+    trouble = Trouble(error=LedgerUnavailable("away"))
+    engine = stage.engine(slowly, ledger=BeatingLedger(stage.ledger, trouble))
+    assert (await engine.advance(stage.request())).outcome.response == "x"
+    assert trouble.beats in (2, 3)
+
+
+async def test_a_heartbeat_beside_the_last_append_ends_nothing(stage: Any) -> None:
+    """A heartbeat that meets a lease just freed by the outcome is no lost fence."""
+    trouble = Trouble()
+    engine = stage.engine(
+        [Respond("x")], ledger=BeatingLedger(stage.ledger, trouble), lease_ttl_ms=3_000
+    )
+    assert (await engine.advance(stage.request())).outcome.response == "x"
+    assert trouble.beats > 0
