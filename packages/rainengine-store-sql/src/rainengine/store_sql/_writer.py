@@ -135,8 +135,6 @@ class Writer(Generic[ConnectionT]):
             self._finish(draft, result)
             if isinstance(result, Appended):
                 self._moved(draft.key, result)
-        if self._room:
-            self._room.unpark(count=len(drafts))
 
     def _finish(self, draft: Draft, result: Appended | LedgerError) -> None:
         self._in_flight.pop(draft, None)
@@ -144,6 +142,8 @@ class Writer(Generic[ConnectionT]):
             draft.result = result
             if draft.task is not None:
                 trio.lowlevel.reschedule(draft.task)
+        if self._room:
+            self._room.unpark()
 
     def idle(self) -> bool:
         """Whether no append is under way."""
