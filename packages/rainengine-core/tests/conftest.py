@@ -253,13 +253,13 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         item.add_marker(pytest.mark.trio(run=run_jumping))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def new_stage() -> Callable[[], Stage]:
     """Return a maker of stages for property tests, which run trio themselves."""
     return Stage
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def run_trio() -> Callable[[Callable[[], Awaitable[Any]]], Any]:
     """Return a function that runs an async function under a clock that jumps."""
     return run_jumping
