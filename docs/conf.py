@@ -18,7 +18,6 @@ myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 
 autodoc_member_order = "bysource"
-autodoc_preserve_defaults = True
 autodoc_typehints = "signature"
 default_role = "literal"
 
@@ -63,7 +62,24 @@ def _literal(found: re.Match[str]) -> str:
     return f"``{found[1]}``" + ("\\ " if found[2] else "")
 
 
+def _shorten_defaults(*event: Any) -> tuple[str | None, str | None]:  # noqa: ANN401
+    """Write `policy = EnginePolicy()` where the value would fill five lines."""
+    signature, returned = event[-2:]
+    shortened = re.sub(r"<function (\w+)>|<class '[\w.]*\.(\w+)'>", r"\1\2", signature or "")
+    shortened = re.sub(r"<function \S*<lambda>>|(_Nothing\.)?NOTHING", "...", shortened)
+    start = 0
+    while found := re.compile(r" ?= ?[A-Z]\w*\(").search(shortened, start):
+        end, depth = found.end(), 1
+        while depth:
+            depth += {"(": 1, ")": -1}.get(shortened[end], 0)
+            end += 1
+        shortened = f"{shortened[: found.end()]}){shortened[end:]}"
+        start = found.end()
+    return (shortened if signature else signature), returned
+
+
 def setup(app: Any) -> None:  # noqa: ANN401
     """Connect what is above."""
     app.connect("autodoc-process-docstring", _write_code_as_rst)
+    app.connect("autodoc-process-signature", _shorten_defaults)
     app.connect("missing-reference", _lead_to_public_name)
