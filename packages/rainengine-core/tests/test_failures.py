@@ -1,0 +1,154 @@
+"""Storage that fails: nothing is reported as done that is not, and the next advance goes on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from rainengine.core import Continue, InMemoryLedger, Respond, RetryPolicy, run_until_terminal
+from rainengine.core.errors import (
+    AppendUnknown,
+    LedgerFull,
+    LedgerIOError,
+    LedgerUnavailable,
+    SequenceConflict,
+)
+from rainengine.core.records import NewRecord, OutcomeRecord, Summary, TriggerRecord
+from rainengine.core.testing import FailAfter, FailBefore, FaultyLedger, IntakeBefore
+
+APPENDS = 7
+"""Trigger, decision with start, result of a, attempt of b, result of b, the refused trigger of the
+same request sent again, answer."""
+
+NOT_STORED = {
+    "unavailable": LedgerUnavailable("away"),
+    "full": LedgerFull("full"),
+    "broken": LedgerIOError("broken"),
+    "unknown": AppendUnknown("lost"),
+}
+
+
+def scene(stage: Any, faults: Any) -> tuple[Any, dict[str, Any]]:
+    """An engine over a ledger with faults: two tools, one of which is tried twice."""
+    attempts: list[int] = []
+
+    async def flaky(invocation: Any) -> str:
+        attempts.append(invocation.attempt)
+        await stage.taking(1)(invocation)
+        if invocation.attempt == 1:
+            raise ValueError("once")
+        return "b"
+
+    skills = {
+        "a": stage.skill("a", stage.taking(0.5, "a"), effects="unsafe"),
+        "b": stage.skill("b", flaky, effects="idempotent", retry=RetryPolicy()),
+    }
+    script = lambda r: stage.calls("a", "b") if r.context.step == 1 else Respond("x")  # noqa: E731
+    ledger = FaultyLedger(InMemoryLedger(stage.clock, backing=stage.ledger), faults)
+    return stage.engine(script, *skills.values(), ledger=ledger), skills
+
+
+async def until_done(stage: Any, engine: Any) -> tuple[Any, list[Exception]]:
+    """Send the same request until there is an outcome; return it with what was raised."""
+    errors: list[Exception] = []
+    for _ in range(12):
+        try:
+            result = await engine.advance(stage.request("k"))
+        except (LedgerUnavailable, AppendUnknown) as error:
+            errors.append(error)
+        else:
+            if result.outcome is not None:
+                return result.outcome, errors
+    raise AssertionError("the run did not end")
+
+
+@pytest.mark.parametrize("number", range(1, APPENDS + 1))
+@pytest.mark.parametrize("fault", NOT_STORED)
+async def test_an_append_that_is_not_stored_raises(stage: Any, fault: str, number: int) -> None:
+    """The error comes out of advance, nothing of the append is there, and the run ends rightly."""
+    engine, skills = scene(stage, {number: FailBefore(NOT_STORED[fault])})
+    outcome, errors = await until_done(stage, engine)
+    assert errors == [NOT_STORED[fault]]
+    assert (outcome.response, outcome.idempotent_replay) == ("x", False)
+    assert len(await stage.records(TriggerRecord)) == 1
+    assert len(await stage.records(OutcomeRecord)) == 1
+    assert len(skills["a"].invocations) == 1
+    lost = number == 3  # what a did was not recorded: it is in doubt, and not run again
+    assert (await stage.results())["c1"] == ("unknown_outcome" if lost else "a")
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 4, 5, 7])
+async def test_an_append_that_is_stored_although_it_raised(stage: Any, number: int) -> None:
+    """What was stored behind an `AppendUnknown` is found again and not done twice."""
+    error = AppendUnknown("lost")
+    engine, skills = scene(stage, {number: FailAfter(error)})
+    outcome, errors = await until_done(stage, engine)
+    assert errors == [error]
+    assert (outcome.response, outcome.idempotent_replay) == ("x", number == APPENDS)
+    assert len(await stage.records(TriggerRecord)) == 1
+    assert len(await stage.records(OutcomeRecord)) == 1
+    # Its start was stored, and the process did not get to call it: that is in doubt.
+    started_only = number == 2
+    assert len(skills["a"].invocations) == (0 if started_only else 1)
+    assert (await stage.results())["c1"] == ("unknown_outcome" if started_only else "a")
+
+
+async def test_a_failed_outcome_is_no_success(stage: Any) -> None:
+    """An answer that could not be stored is not given; the model is asked again."""
+    ledger = FaultyLedger(stage.ledger, {2: FailBefore(LedgerFull("full"))})
+    engine = stage.engine([Respond("lost"), Respond("kept")], ledger=ledger)
+    with pytest.raises(LedgerFull):
+        await engine.advance(stage.request("k"))
+    assert await stage.kinds() == ["trigger", "trigger_intent", "kernel_event"]
+    assert (await engine.advance(stage.request("k"))).outcome.response == "kept"
+
+
+async def test_a_trigger_that_was_not_stored_is_not_acted_on(stage: Any) -> None:
+    """Without a stored trigger no model is asked."""
+    ledger = FaultyLedger(stage.ledger, {1: FailBefore(LedgerUnavailable("away"))})
+    engine = stage.engine([Respond("x")], ledger=ledger)
+    with pytest.raises(LedgerUnavailable):
+        await engine.advance(stage.request("k"))
+    assert (await stage.stored(), stage.provider.requests) == ([], [])
+
+
+async def test_another_writer_under_the_lease_is_a_conflict(stage: Any) -> None:
+    """Records other than intake in between are no intake: the append's conflict is raised."""
+    strange = IntakeBefore([NewRecord(Summary(text="?", through_sequence=1), 0)])
+    inner = InMemoryLedger(stage.clock, backing=stage.ledger)
+    engine = stage.engine(
+        [Respond("x"), Respond("y")], ledger=FaultyLedger(_open(inner), {2: strange})
+    )
+    with pytest.raises(SequenceConflict):
+        await engine.advance(stage.request("k"))
+    assert await stage.records(OutcomeRecord) == []
+    assert (await engine.advance(stage.request("k"))).outcome.response == "y"
+
+
+def _open(inner: Any) -> Any:
+    """A ledger without leases, which lets anybody append anything."""
+
+    class Open:
+        tenant = inner.tenant
+        append, read, head = inner.append, inner.read, inner.head
+        list_sessions, find_outcome = inner.list_sessions, inner.find_outcome
+
+    return Open()
+
+
+async def test_a_ledger_without_capabilities_is_enough(stage: Any) -> None:
+    """Over a ledger that can only append and read, runs go their way and intake is rebased."""
+    bare = _open(stage.ledger)
+    engine: Any = None
+
+    async def answer(request: Any) -> Any:
+        if request.context.step == 1 and request.trigger.content == "a":
+            await engine.submit(stage.request("b", text="b"))
+            return Continue()
+        return Respond(request.trigger.content)
+
+    engine = stage.engine(answer, ledger=bare)
+    assert (await run_until_terminal(engine, stage.request("a", text="a"))).outcome.response == "a"
+    assert (await engine.advance(stage.go_on)).outcome.response == "b"
+    assert (await engine.advance(stage.request("b", text="b"))).outcome.idempotent_replay
