@@ -11,8 +11,8 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from rainengine.core import Continue, ProviderConfig, Respond, telemetry
-from rainengine.core.errors import ProviderError
+from rainengine.core import Continue, ProviderConfig, Respond, Webhook, telemetry
+from rainengine.core.errors import InadmissibleValue, ProviderError
 from rainengine.core.records import TriggerRecord
 
 SECRET = "a-very-secret-word"
@@ -91,6 +91,18 @@ async def test_no_content_enters_a_span(stage: Any, spans: InMemorySpanExporter)
     calls = type(calls)([stage.call("read", args={"q": SECRET}), stage.call("bad", "c2")])
     await stage.play(stage.engine([calls, Respond(SECRET)], skill, bad), stage.request(text=SECRET))
     assert SECRET not in "".join(span.to_json() for span in spans.get_finished_spans())
+
+
+async def test_an_exception_is_told_by_its_type_alone(
+    stage: Any, spans: InMemorySpanExporter
+) -> None:
+    """An advance that raises has an error status and no text of the exception."""
+    trigger = Webhook(source="w", payload={SECRET: float("nan")})
+    with pytest.raises(InadmissibleValue, match=SECRET):
+        await stage.engine([]).advance(stage.request(trigger=trigger))
+    (span,) = spans.get_finished_spans()
+    assert (span.status.is_ok, facts(span)[1]["error.type"]) == (False, "InadmissibleValue")
+    assert SECRET not in span.to_json()
 
 
 async def test_a_resumed_run_is_linked_to_its_beginning(

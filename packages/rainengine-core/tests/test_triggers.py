@@ -110,14 +110,14 @@ def test_long_text_is_observed_in_short() -> None:
 
 async def test_the_trigger_is_stored_before_the_model_is_asked(stage: Any) -> None:
     """Trigger, intent and derived events are one append, durable when the model is asked."""
-    seen: list[list[str]] = []
+    seen: list[Any] = []
 
     async def answer(_: Any) -> Respond:
-        seen.append(await stage.kinds())
+        seen.append((await stage.kinds(), stage.ledger.stats().commits))
         return Respond("hi")
 
     await stage.engine(answer).advance(stage.request())
-    assert seen == [["trigger", "trigger_intent", "kernel_event"]]
+    assert seen == [(["trigger", "trigger_intent", "kernel_event"], 1)]
 
 
 async def test_the_request_is_stored_with_its_trigger(stage: Any) -> None:

@@ -7,7 +7,8 @@ Costs nothing where no OpenTelemetry SDK is set up. Message content never enters
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Generator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -45,11 +46,21 @@ def span(
     tracer = _tracer()
     if tracer is None:
         return _NOTHING
-    return tracer.start_as_current_span(
-        f"{operation} {subject}" if subject else operation,
-        attributes={OPERATION: operation, **attributes},
-        record_exception=False,
-    )
+    name = f"{operation} {subject}" if subject else operation
+    return _open(tracer, name, {OPERATION: operation, **attributes})
+
+
+@contextmanager
+def _open(tracer: Tracer, name: str, attributes: dict[str, str]) -> Generator[None]:
+    # The text of an exception may quote a message: only its type is told.
+    with tracer.start_as_current_span(
+        name, attributes=attributes, record_exception=False, set_status_on_exception=False
+    ):
+        try:
+            yield
+        except Exception as error:
+            mark_failed(type(error).__name__)
+            raise
 
 
 def mark_failed(error_type: str) -> None:
