@@ -7,6 +7,7 @@ from typing import Any
 import attrs
 import pytest
 import trio
+import trio.testing
 
 from rainengine.core import Continue, Respond
 from rainengine.core.errors import FenceLost, LedgerUnavailable, SessionBusy
@@ -142,6 +143,7 @@ async def test_a_stale_holder_cannot_write(stage: Any) -> None:
     other = stage.engine([Respond("two's")], owner="two", ledger=stage.other_handle())
 
     async def oversleep(_: Any) -> Respond:
+        await trio.testing.wait_all_tasks_blocked()  # the heartbeat sleeps, and will oversleep
         stage.clock.jump(60_000)
         await other.advance(stage.go_on)
         return Respond("one's")
