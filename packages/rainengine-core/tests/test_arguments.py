@@ -267,10 +267,29 @@ def test_hostile_schemas_and_arguments_end_in_an_error(number: int) -> None:
     assert all(len(error) <= 200 for error in errors)
 
 
-def test_references_that_multiply_are_refused() -> None:
+def _doubling_by_name(keyword: str, prefix: str) -> dict[str, Any]:
+    """Fifty definitions, each of which refers to the next one twice by its name."""
+    reference = "$dynamicRef" if keyword == "$dynamicAnchor" else "$ref"
+    definitions = {
+        f"d{i}": {keyword: f"n{i}", "allOf": [{reference: f"{prefix}n{i + 1}"}] * 2}
+        for i in range(50)
+    }
+    return {reference: f"{prefix}n0", "$defs": {**definitions, "d50": {keyword: "n50"}}}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        _doubling(),
+        _doubling_by_name("$anchor", "#"),
+        _doubling_by_name("$dynamicAnchor", "#"),
+        _doubling_by_name("$id", ""),
+    ],
+)
+def test_references_that_multiply_are_refused(schema: dict[str, Any]) -> None:
     """Fifty definitions that each name the next one twice are refused, not followed 2^50 times."""
     with pytest.raises(ValueError, match="multiply"):
-        check_schema(_doubling())
+        check_schema(schema)
 
 
 def test_a_reference_to_itself_ends() -> None:

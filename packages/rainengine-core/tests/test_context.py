@@ -134,10 +134,10 @@ def window(count: int) -> list[WindowItem]:
 
 
 def test_a_cut_is_told_of() -> None:
-    """Where earlier parts were left out, a system message says so and names `memory_search`."""
+    """Where earlier parts were left out, a system message says so."""
     profile = AgentProfile(memory=MemoryPolicy(max_recent_items=3))
     shown = texts(build_context(SessionProjection(window=window(4)), a_run(), profile))
-    assert "memory_search" in shown[0]
+    assert "earlier parts were left out" in shown[0]
     assert shown[1:] == ["the trigger", "reply 1", "reply 2", "reply 3"]
 
 
@@ -151,7 +151,10 @@ def test_nothing_is_told_of_where_nothing_was_cut() -> None:
 def test_what_the_projection_let_go_of_is_a_cut_too() -> None:
     """The message also comes where the projection's own window was cut."""
     projection = SessionProjection(window=window(1), window_cut=True)
-    assert "memory_search" in texts(build_context(projection, a_run(), AgentProfile()))[0]
+    assert (
+        "earlier parts were left out"
+        in texts(build_context(projection, a_run(), AgentProfile()))[0]
+    )
 
 
 def test_the_latest_summary_is_shown() -> None:

@@ -128,6 +128,21 @@ async def test_another_agents_run_is_left_alone(stage: Any) -> None:
     assert (await stage.stored(), stage.provider.requests) == (before, [])
 
 
+async def test_a_request_behind_another_agents_run_is_refused(stage: Any) -> None:
+    """A new trigger behind another agent's run is not stored, and the session stays free."""
+    from rainengine.core import Agent
+
+    mine = stage.engine([Continue(), Respond("mine")])
+    await mine.advance(stage.request())
+    before = await stage.stored()
+    other = stage.engine([Respond("x")], agent=Agent(name="other"), owner="two")
+    with pytest.raises(AgentMismatch):
+        await other.advance(stage.request("key"))
+    assert before == await stage.stored()
+    result = await run_until_terminal(mine, stage.go_on)
+    assert "responded" == result.outcome.stop_reason
+
+
 # What it costs.
 
 

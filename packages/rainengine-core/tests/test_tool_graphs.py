@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
 import pytest
 import trio
 
-from rainengine.core import AgentProfile, CallSkills, EnginePolicy, Respond
+from rainengine.core import AgentProfile, CallSkills, EnginePolicy, ResourcePolicy, Respond
 from rainengine.core.errors import InvalidSkill
 from rainengine.core.records import (
     InputCheck,
@@ -194,6 +195,18 @@ async def test_higher_priority_goes_first(stage: Any) -> None:
         CallSkills(calls), *skills, policy=EnginePolicy(max_parallel_skill_calls=1)
     )
     assert order == ["c1", "c3", "c0", "c4", "c2"]
+
+
+async def test_priority_class_decides_between_equals(stage: Any) -> None:
+    """Of calls of equal priority the one whose skill has the higher class starts first."""
+    order, (low, high) = ordering(stage, "low", "high")
+    urgent = ResourcePolicy(priority_class=3)
+    high.manifest = attrs.evolve(high.manifest, resource_policy=urgent)
+    calls = [stage.call("low", "c0"), stage.call("high", "c1"), stage.call("low", "c2", priority=1)]
+    await stage.run_graph(
+        CallSkills(calls), low, high, policy=EnginePolicy(max_parallel_skill_calls=1)
+    )
+    assert order == ["c2", "c1", "c0"]
 
 
 @pytest.mark.parametrize(("limit", "seconds"), [(0, 6), (1, 6), (2, 3), (4, 2), (6, 1), (99, 1)])

@@ -228,3 +228,16 @@ async def test_a_request_that_breaks_the_rule_is_refused_whole(stage: Any, fault
             await take(stage.request(**MALFORMED[fault]))
     assert (await stage.stored(), stage.provider.requests) == ([], [])
     assert (await engine.advance(stage.request())).outcome.response == "hi"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Approval(resume_token="guessed", decision="approved"),
+        DelegationResult(correlation_id="guessed", payload={}),
+    ],
+)
+async def test_an_answer_that_nothing_waits_for_runs_nothing(stage: Any, answer: Any) -> None:
+    """An approval or result under an unknown token ends at once; no model is asked."""
+    (result,) = await stage.play(stage.engine([Respond("x")]), stage.request(trigger=answer))
+    assert ("policy_aborted", []) == (result.outcome.stop_reason, stage.provider.requests)

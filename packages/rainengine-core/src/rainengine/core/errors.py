@@ -190,7 +190,7 @@ class SequenceConflict(LedgerError):
 
     def __init__(self, session_id: str, expected: int, actual: int) -> None:
         super().__init__(
-            f"session {session_id!r} is at sequence {actual}, not {expected}:"
+            f"session {session_id!r} is at sequence {actual}, not the head expected at {expected}:"
             " read what came in between and decide again"
         )
         self.session_id = session_id

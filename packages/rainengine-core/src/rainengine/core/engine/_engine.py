@@ -132,7 +132,7 @@ class AgentEngine:
             RunInProgress: the same key is worked on elsewhere for longer than `wait_ms`.
             IdempotencyMismatch: the key was used for another request.
             SessionNotFound: there is nothing to continue.
-            AgentMismatch: the run belongs to another agent's engine.
+            AgentMismatch: another agent's run is open; of the request nothing was stored.
             InadmissibleValue: the request breaks the admission rule; nothing was stored.
             LedgerError: the ledger failed; ``FenceLost`` means that another holder took over.
         """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import cast
 
 import attrs
 import trio
@@ -13,6 +14,7 @@ from rainengine.core.engine._ledgers import Backing
 from rainengine.core.engine._requests import Agent, ContinueRequest, ProcessRequest, Submitted
 from rainengine.core.engine._session import OpenSession
 from rainengine.core.errors import (
+    AgentMismatch,
     DuplicateTrigger,
     IdempotencyMismatch,
     InadmissibleValue,
@@ -91,7 +93,7 @@ class Intake:
         )
 
     def _scopes(self, request: ProcessRequest) -> tuple[str, ...]:
-        granted: object = request.granted_scopes
+        granted = cast(object, request.granted_scopes)
         if isinstance(granted, str) or not isinstance(granted, Iterable):
             raise InadmissibleValue("granted_scopes", f"{granted!r} is no sequence of texts")
         default = self.agent.profile.default_scopes
@@ -116,8 +118,11 @@ class Intake:
         """Store the request's trigger, active at once where no run is open.
 
         Returns its id, or what is known of the key. Raises `IdempotencyMismatch`,
-        and what `OpenSession.commit` raises.
+        `AgentMismatch` where another agent's run is ahead of it, and what `OpenSession.commit`
+        raises.
         """
+        ahead = next(iter(session.projection.queue), None)
+        self.check_agent(session.projection.run or ahead)
         record = self.record_of(request)
         batch: list[Record] = [record]
         if session.projection.run is None and not session.projection.queue:
@@ -129,6 +134,11 @@ class Intake:
         except DuplicateTrigger as duplicate:
             return await self.known(request.session_id, record, duplicate)
         return record.trigger_id
+
+    def check_agent(self, run: Run | None) -> None:
+        """Raise `AgentMismatch` where the run is another agent's."""
+        if run is not None and run.agent.name != self.agent.name:
+            raise AgentMismatch(run.agent.name, self.agent.name)
 
     async def submit(self, request: ProcessRequest) -> Submitted:
         """Store the request's trigger beside whatever runs; it waits for its turn."""

@@ -22,7 +22,7 @@ from rainengine.core.engine import _asking as asking
 from rainengine.core.engine._intake import Intake
 from rainengine.core.engine._requests import Agent
 from rainengine.core.engine._session import OpenSession
-from rainengine.core.errors import AgentMismatch, InadmissibleValue, ProviderError
+from rainengine.core.errors import InadmissibleValue, ProviderError
 from rainengine.core.kernel import (
     Activate,
     AskProvider,
@@ -76,17 +76,13 @@ class Stepper:
                 return await _Step(self, session, run, policy).perform(effect)
             if not isinstance(effect, Activate):
                 return None
-            self._check_agent(effect.run)
+            self.intake.check_agent(effect.run)
             batch = self.intake.activation(effect.run)
             await session.commit(batch, trigger_id=effect.run.trigger_id)
 
     def _policy(self, session: OpenSession, run: Run) -> EnginePolicy:
-        self._check_agent(run)
+        self.intake.check_agent(run)
         return effective_policy(run.policy, session.projection.overlay)
-
-    def _check_agent(self, run: Run) -> None:
-        if run.agent.name != self.agent.name:
-            raise AgentMismatch(run.agent.name, self.agent.name)
 
 
 @attrs.define(eq=False)
@@ -224,6 +220,7 @@ class _Step:
             graph,
             refusals=inspection.refusals,
             issued=inspection.issued,
+            classes=inspection.classes,
             limit=max(self.policy.max_parallel_skill_calls, 1),
         )
         checks = SkillInputValidation(graph_id=graph.graph_id, checks=inspection.checks)

@@ -21,10 +21,7 @@ ContextBuilder: TypeAlias = Callable[
 ]
 """Builds the messages for a run's next step; pure, and replaceable."""
 
-_CUT = (
-    "The conversation is longer than what follows."
-    " Earlier parts were left out; memory_search finds them."
-)
+_CUT = "The conversation is longer than what follows: earlier parts were left out."
 _NO_RESULT = r.ToolFailure(kind="unknown_outcome", message="interrupted: there is no result")
 
 

@@ -8,7 +8,7 @@ from typing import TypeAlias
 import attrs
 
 from rainengine.core.projection import Run, SessionProjection
-from rainengine.core.records import EnginePolicy, StopReason
+from rainengine.core.records import Approval, DelegationResult, EnginePolicy, StopReason
 
 
 @attrs.frozen
@@ -25,6 +25,13 @@ Gate: TypeAlias = Callable[[Run, SessionProjection, EnginePolicy, int], Finish |
 def deadline_ms(run: Run, policy: EnginePolicy) -> int:
     """When the run's time is over, in Unix milliseconds; suspended time does not count."""
     return run.started_at_ms + run.suspended_ms + policy.max_execution_time_ms
+
+
+def _nothing_waits(run: Run, *_: object) -> Finish | None:
+    """An answer for which nothing waits: its token is unknown, and nothing runs."""
+    if not isinstance(run.trigger, Approval | DelegationResult):
+        return None
+    return Finish("policy_aborted", "nothing in this session waits for this answer")
 
 
 def _cancelled(run: Run, *_: object) -> Finish | None:
@@ -69,7 +76,14 @@ def _cost(
     )
 
 
-GATES: tuple[Gate, ...] = (_cancelled, _deadline, _max_steps, _tool_failures, _cost)
+GATES: tuple[Gate, ...] = (
+    _nothing_waits,
+    _cancelled,
+    _deadline,
+    _max_steps,
+    _tool_failures,
+    _cost,
+)
 """Asked before every step."""
 
 GRAPH_GATES: tuple[Gate, ...] = (_cancelled, _deadline)

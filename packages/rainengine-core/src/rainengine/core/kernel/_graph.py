@@ -70,17 +70,19 @@ def progress(
     restarts: Sequence[str] = (),
     refusals: Mapping[str, ToolFailure] | None = None,
     issued: Mapping[str, IssuedCall] | None = None,
+    classes: Mapping[str, int] | None = None,
     limit: int,
 ) -> Progress:
     """Work out everything that follows from attempts that ended, and what starts next.
 
     `refusals` are reasons why queued calls may not start, `issued` the calls as handed to skills;
     both are needed for calls that have not started yet. `restarts` are calls that were started
-    before a crash and may run again. At most `limit` calls run at once.
+    before a crash and may run again. At most `limit` calls run at once. Of calls that are ready
+    together the one of higher priority starts first, then that of the skill with the higher
+    priority class (`classes`), then that which the provider named first.
     """
-    return _Scheduling(graph, refusals or {}, issued or {}, limit).work_out(
-        ended, retried, restarts
-    )
+    scheduling = _Scheduling(graph, refusals or {}, issued or {}, classes or {}, limit)
+    return scheduling.work_out(ended, retried, restarts)
 
 
 def backoff_ceiling_ms(policy: RetryPolicy, failed_attempts: int) -> float:
@@ -97,6 +99,7 @@ class _Scheduling:
     graph: Graph
     refusals: Mapping[str, ToolFailure]
     issued: Mapping[str, IssuedCall]
+    classes: Mapping[str, int]
     limit: int
     _checkpoints: list[NodeCheckpoint] = attrs.field(factory=list[NodeCheckpoint], init=False)
     _results: list[ToolResult] = attrs.field(factory=list[ToolResult], init=False)
@@ -133,12 +136,15 @@ class _Scheduling:
             for call_id, node in self.graph.nodes.items()
         )
         ready = [node for node in self._waiting() if self._is_free(node)]
-        ready.sort(key=lambda node: -node.call.priority)  # stable: then the provider's order
+        ready.sort(key=self._urgency, reverse=True)  # stable: then the provider's order
         first = [node.call.call_id for node in ready[: max(self.limit - running, 0)]]
         for call_id in first:
             self._change(self.graph.nodes[call_id], ("queued", "validated", "started"), 1)
         self._starts += first
         return first
+
+    def _urgency(self, node: Node) -> tuple[int, int]:
+        return node.call.priority, self.classes.get(node.call.call_id, 0)
 
     def _waiting(self) -> list[Node]:
         return [

@@ -131,11 +131,15 @@ def offered_skills(
     allowed: tuple[str, ...] | None,
     history: dict[str, SkillRecord],
 ) -> tuple[SkillManifest, ...]:
-    """Return the skills that a model may be told of, with a warning on those that keep failing."""
+    """Return the skills that a model may be told of, with a warning on those that keep failing.
+
+    One that needs an approval is not among them, as there is nobody to give it.
+    """
     return tuple(
         _with_warning(manifest, history.get(manifest.name))
         for manifest in manifests
-        if all(scope in granted_scopes for scope in manifest.required_scopes)
+        if not manifest.approval_required
+        and all(scope in granted_scopes for scope in manifest.required_scopes)
         and (allowed is None or manifest.name in allowed)
     )
 

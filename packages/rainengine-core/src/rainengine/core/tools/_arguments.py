@@ -31,6 +31,7 @@ MAX_SCHEMA_BYTES = 256 * 1024
 MAX_CHECKS = 20_000
 MAX_CACHED = 1024
 _UNEVALUATED = {"unevaluatedItems", "unevaluatedProperties"}  # these check what is below again
+_NAMES = ("$id", "$anchor", "$dynamicAnchor")
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -114,11 +115,23 @@ class _Expansion:
     """Counts the checks that a schema expands to when its references are followed.
 
     A reference back to where one came from goes deeper into the arguments, which are finite,
-    and is counted once.
+    and is counted once. A reference by name counts for every place that has the name.
     """
 
     document: JsonObject
+    _named: dict[str, list[JsonValue]] = attrs.field(factory=dict[str, list[JsonValue]])
     _known: dict[int, int] = attrs.field(factory=dict[int, int])
+
+    def __attrs_post_init__(self) -> None:
+        self._collect_names(self.document)
+
+    def _collect_names(self, part: JsonValue) -> None:
+        if isinstance(part, dict):
+            for name in map(part.get, _NAMES):
+                if isinstance(name, str):
+                    self._named.setdefault(_last_part(name), []).append(part)
+        for item in _parts(part):
+            self._collect_names(item)
 
     def of(self, part: JsonValue) -> int:
         """The checks of one part of the document."""
@@ -134,17 +147,36 @@ class _Expansion:
             return sum(map(self.of, part))
         _check_dialect(part.get("$schema"))
         count = 1 + sum(self.of(item) for key, item in part.items() if key != "$defs")
-        count += self.of(self._target(part.get("$ref")))
+        for keyword in ("$ref", "$dynamicRef"):
+            count += sum(map(self.of, self._targets(part.get(keyword))))
         return count * 2 if _UNEVALUATED & part.keys() else count
 
-    def _target(self, reference: JsonValue) -> JsonValue:
-        if not isinstance(reference, str) or not reference.startswith("#/"):
-            return None
-        target: JsonValue = self.document
-        for step in reference[2:].split("/"):
-            key = step.replace("~1", "/").replace("~0", "~")
-            target = target.get(key) if isinstance(target, dict) else None
-        return target
+    def _targets(self, reference: JsonValue) -> list[JsonValue]:
+        if not isinstance(reference, str):
+            return []
+        base, _, fragment = reference.partition("#")
+        if not fragment.startswith("/"):
+            return self._named.get(_last_part(reference), [])
+        roots = self._named.get(_last_part(base), []) if base else [self.document]
+        return [_at(root, fragment) for root in roots]
+
+
+def _parts(part: JsonValue) -> list[JsonValue]:
+    if isinstance(part, dict):
+        return list(part.values())
+    return part if isinstance(part, list) else []
+
+
+def _last_part(name: str) -> str:
+    return name.rstrip("#").rpartition("#")[2].rpartition("/")[2]
+
+
+def _at(root: JsonValue, pointer: str) -> JsonValue:
+    target = root
+    for step in pointer[1:].split("/"):
+        key = step.replace("~1", "/").replace("~0", "~")
+        target = target.get(key) if isinstance(target, dict) else None
+    return target
 
 
 def _check_dialect(dialect: object) -> None:

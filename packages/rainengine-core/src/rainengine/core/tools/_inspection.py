@@ -22,11 +22,15 @@ from rainengine.core.tools._arguments import argument_errors
 
 @attrs.frozen(kw_only=True)
 class Inspection:
-    """What was found: argument checks, reasons against starting, and calls as handed to skills."""
+    """What was found of calls by their ids: checks, reasons against starting, calls as issued.
+
+    `classes` are the priority classes of their skills.
+    """
 
     checks: tuple[InputCheck, ...]
     refusals: Mapping[str, ToolFailure]
     issued: Mapping[str, IssuedCall]
+    classes: Mapping[str, int]
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -47,6 +51,7 @@ class Inspector:
         checks: list[InputCheck] = []
         refusals: dict[str, ToolFailure] = {}
         issued: dict[str, IssuedCall] = {}
+        classes: dict[str, int] = {}
         tried = {n.call.name for n in graph.nodes.values() if n.status == "started"}
         for call_id, node in graph.nodes.items():
             if node.status != "queued":
@@ -60,9 +65,10 @@ class Inspector:
             if refused is not None:
                 refusals[call_id] = refused
             elif facts.manifest is not None:
+                classes[call_id] = facts.manifest.resource_policy.priority_class
                 tried.add(node.call.name)
                 issued[call_id] = self._issue(graph.graph_id, node.call)
-        return Inspection(checks=tuple(checks), refusals=refusals, issued=issued)
+        return Inspection(checks=tuple(checks), refusals=refusals, issued=issued, classes=classes)
 
     def _facts(self, call: PlannedSkillCall, *, tried: bool) -> CallFacts:
         skill = self.skills.get(call.name)

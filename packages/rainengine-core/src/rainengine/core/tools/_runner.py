@@ -120,6 +120,7 @@ class GraphRunner:
             restarts=restarts,
             refusals=self._never_started() or inspection.refusals,
             issued=inspection.issued,
+            classes=inspection.classes,
             limit=max(self.policy.max_parallel_skill_calls, 1),
         )
 
