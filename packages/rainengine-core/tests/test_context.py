@@ -204,3 +204,10 @@ async def test_the_context_builder_can_be_replaced(stage: Any) -> None:
     mine = (ChatMessage("user", (TextPart("mine"),)),)
     await stage.engine([Respond("x")], build_context=lambda *_: mine).advance(stage.request())
     assert stage.provider.requests[0].messages == mine
+
+
+def test_no_recent_items_are_none() -> None:
+    """With `max_recent_items=0` only the trigger is shown of the conversation."""
+    profile = AgentProfile(memory=MemoryPolicy(max_recent_items=0))
+    shown = texts(build_context(SessionProjection(window=window(4)), a_run(), profile))
+    assert shown[1:] == ["the trigger"]

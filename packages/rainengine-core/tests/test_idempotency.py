@@ -198,3 +198,21 @@ async def test_many_of_one_key_at_once_are_one_run(stage: Any, together: Any) ->
     assert len({result.outcome.response for result in results}) == 1
     assert len(await stage.records(TriggerRecord)) == 1
     assert sum(not result.outcome.idempotent_replay for result in results) == 1
+
+
+async def test_an_outcome_that_comes_during_the_look_up_is_given(stage: Any) -> None:
+    """A run that ends elsewhere just after its key was looked up is replayed all the same."""
+    engine = stage.engine([stage.calls("read"), Respond("hi")], stage.skill("read"))
+    await engine.advance(stage.request("k"))
+    handle = stage.other_handle()
+    look_up = handle.find_outcome
+
+    async def a_moment_too_early(session_id: str, key: str) -> Any:
+        found = await look_up(session_id, key)
+        if found is None:
+            await engine.advance(stage.go_on)
+        return found
+
+    handle.find_outcome = a_moment_too_early
+    again = await stage.engine([], owner="two", ledger=handle).advance(stage.request("k"))
+    assert (again.outcome.response, again.outcome.idempotent_replay) == ("hi", True)

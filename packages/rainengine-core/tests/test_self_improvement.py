@@ -162,3 +162,13 @@ async def test_a_skill_that_keeps_failing_is_offered_with_a_warning(stage: Any) 
         await engine.advance(stage.request())
     warned, plain = (r.available_skills[0].description for r in stage.provider.requests)
     assert ("failed often" in warned, plain) == (True, "What s does.")
+
+
+async def test_calls_settled_by_the_end_are_counted(stage: Any) -> None:
+    """A run that ends with calls open reflects upon them as failures."""
+    engine = stage.engine([stage.calls("slow", "slow")], stage.skill("slow", stage.taking(4)))
+    await stage.interrupt(engine)
+    stage.clock.jump(10**6)
+    await stage.engine([]).advance(stage.go_on)
+    (reflection,) = await stage.records(Reflection)
+    assert (reflection.tool_results, reflection.tool_failures) == (2, 2)
