@@ -94,7 +94,7 @@ async def test_a_crash_at_any_append_on_sqlite(workload: Workload, tmp_path: Pat
         workload,
         lambda: OneFile(tmp_path / f"{next(numbers)}.db"),
         variants=VARIANTS if FULL else ("crash",),
-        stride=5,
+        stride=1 if FULL else 5,
     )
     report.check()
     assert report.blows >= 2 * report.appends - 2
