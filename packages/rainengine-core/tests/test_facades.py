@@ -135,12 +135,32 @@ async def test_a_request_behind_another_agents_run_is_refused(stage: Any) -> Non
     mine = stage.engine([Continue(), Respond("mine")])
     await mine.advance(stage.request())
     before = await stage.stored()
-    other = stage.engine([Respond("x")], agent=Agent(name="other"), owner="two")
+    other = stage.engine([Respond("x")], agent=Agent(name="other"))
     with pytest.raises(AgentMismatch):
         await other.advance(stage.request("key"))
     assert before == await stage.stored()
     result = await run_until_terminal(mine, stage.go_on)
     assert "responded" == result.outcome.stop_reason
+
+
+async def test_the_loop_finds_its_own_outcome(stage: Any) -> None:
+    """Where another process ended the run, and a later one too, the loop tells of its own."""
+    first = stage.engine([Continue()], lease_ttl_ms=1)
+    other = stage.engine([Respond("mine"), Respond("later")], owner="two")
+
+    class Overtaken:
+        ledger = first.ledger
+
+        async def advance(self, request: Any) -> Any:
+            result = await first.advance(request)
+            stage.clock.jump(10)
+            await stage.play(other, stage.go_on)
+            await stage.play(other)
+            self.advance = first.advance  # type: ignore[method-assign]
+            return result
+
+    result = await run_until_terminal(Overtaken(), stage.request())  # type: ignore[arg-type]
+    assert ("mine", True) == (result.response, result.outcome.idempotent_replay)
 
 
 # What it costs.

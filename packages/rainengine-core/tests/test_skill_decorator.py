@@ -28,7 +28,7 @@ from rainengine.core.abc import (
 from rainengine.core.errors import InvalidSkill, SkillFailure
 from rainengine.core.records import JsonObject, JsonValue, RetryPolicy
 from rainengine.core.tools._arguments import argument_errors, check_schema
-from rainengine.core.tools._decorator import NativeSkill, skill
+from rainengine.core.tools._decorator import skill
 
 CONTEXT = SkillContext(
     tenant="acme",

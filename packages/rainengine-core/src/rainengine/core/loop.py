@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import attrs
 
-from rainengine.core.engine import AgentEngine, ContinueRequest, EngineOutcome, ProcessRequest
+from rainengine.core.engine import (
+    AdvanceResult,
+    AgentEngine,
+    ContinueRequest,
+    EngineOutcome,
+    ProcessRequest,
+)
 from rainengine.core.errors import SessionNotFound
+from rainengine.core.records import OutcomeRecord
 
 
 @attrs.frozen(kw_only=True)
@@ -35,9 +42,22 @@ async def run_until_terminal(
     wanted = result.trigger_id
     while result.outcome is None or result.outcome.trigger_id != wanted:
         if result.idle:
-            break
+            return RunResult(advances=advances, outcome=await _find(engine, result, wanted))
         result = await engine.advance(ContinueRequest(session_id=request.session_id))
         advances += 1
-    if result.outcome is None:
-        raise SessionNotFound(request.session_id)
     return RunResult(advances=advances, outcome=result.outcome)
+
+
+async def _find(engine: AgentEngine, idle: AdvanceResult, wanted: str | None) -> EngineOutcome:
+    """Find the outcome of a run that somebody else ended, and more runs after it."""
+    found: OutcomeRecord | None = None
+    after = 0
+    while page := await engine.ledger.read(idle.session_id, after=after):
+        for entry in page:
+            record = entry.record
+            if isinstance(record, OutcomeRecord) and record.trigger_id == wanted:
+                found = record
+        after = page[-1].sequence
+    if found is None:
+        raise SessionNotFound(idle.session_id)
+    return EngineOutcome.of(found, replay=True)

@@ -82,7 +82,7 @@ _index(
     records,
     "trigger_key",
     (*_SESSION, "idempotency_key"),
-    "kind = 'trigger'",
+    "kind = 'trigger' AND idempotency_key IS NOT NULL",
     unique=True,
 )
 _index(records, "outcome", (*_SESSION, "trigger_id", "sequence"), "kind = 'outcome'")

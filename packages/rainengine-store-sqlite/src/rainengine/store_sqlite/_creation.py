@@ -21,7 +21,7 @@ CREATE TABLE rainengine_records (
 );
 CREATE UNIQUE INDEX rainengine_records_trigger_key
     ON rainengine_records (tenant, session_id, idempotency_key)
-    WHERE kind = 'trigger';
+    WHERE kind = 'trigger' AND idempotency_key IS NOT NULL;
 CREATE INDEX rainengine_records_outcome
     ON rainengine_records (tenant, session_id, trigger_id, sequence)
     WHERE kind = 'outcome';

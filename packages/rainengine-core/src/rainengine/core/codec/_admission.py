@@ -34,8 +34,11 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 def suspicious(payload: bytes) -> bool:
     """Whether an encoded value has to be walked before it may be admitted."""
     return (
-        b"\\u0000" in payload
-        or payload.count(b"{") + payload.count(b"[") > MAX_NESTING
+        (b"\\" in payload and b"\\u0000" in payload)
+        or (
+            len(payload) > 2 * MAX_NESTING
+            and payload.count(b"{") + payload.count(b"[") > MAX_NESTING
+        )
         or _LONG_INTEGER in payload.translate(_DIGITS_TO_ZERO)
     )
 

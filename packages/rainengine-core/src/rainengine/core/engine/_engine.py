@@ -152,12 +152,15 @@ class AgentEngine:
                     await self._intake.wait_for(request.session_id, held, patience)
 
     async def _take_turn(self, request: ProcessRequest | ContinueRequest) -> AdvanceResult:
+        assume_new = isinstance(request, ProcessRequest)
         while True:
-            session = await self._sessions.get(request.session_id)
+            session = await self._sessions.get(request.session_id, assume_new=assume_new)
+            assume_new = False
             try:
                 return await self._advance(session, request)
             except Outdated:
-                await session.refresh()
+                if not session.assumed_new:
+                    await session.refresh()
             except LeaseHeld as held:
                 raise SessionBusy(held.session_id, held.owner, held.expires_at_ms) from held
             finally:

@@ -80,6 +80,7 @@ class OpenSession:
     fence: int | None = None
     holding: bool = False
     stale: bool = False
+    assumed_new: bool = False
     lease: Lease | None = None
     snapshot_sequence: int = 0
     emitted: list[KernelEvent] = attrs.field(factory=list[KernelEvent])
@@ -102,6 +103,24 @@ class OpenSession:
             return session
         await blank.refresh()
         return blank
+
+    @classmethod
+    def assume_new(
+        cls, backing: Backing, session_id: str, holder: Holder, clock: Clock
+    ) -> OpenSession:
+        """Take the session for a new one without reading: its first append finds out.
+
+        Good for triggers, which mostly come to new sessions or to those in memory.
+        """
+        head = Head(0, codec.genesis_hash(backing.ledger.tenant, session_id))
+        return cls(
+            backing=backing,
+            session_id=session_id,
+            holder=holder,
+            clock=clock,
+            head=head,
+            assumed_new=True,
+        )
 
     async def _take_snapshot(self) -> None:
         snapshots = self.backing.snapshots
@@ -194,7 +213,11 @@ class OpenSession:
         self._appending = True
         try:
             appended = await self._append(new, batch)
-        except (DuplicateTrigger, InadmissibleValue, LeaseHeld, Outdated):
+        except DuplicateTrigger as duplicate:
+            if self.assumed_new:
+                raise Outdated from duplicate
+            raise
+        except (InadmissibleValue, LeaseHeld, Outdated):
             raise  # nothing was stored, and what is known here still holds
         except BaseException:
             self.stale = True
@@ -204,6 +227,7 @@ class OpenSession:
         for sequence, entry in enumerate(new, start=appended.first_sequence):
             fold(self.projection, sequence, entry)
         self.head = appended.head
+        self.assumed_new = False
         self.emitted += events_in(batch)
 
     async def _append(self, new: Sequence[NewRecord], batch: Sequence[Record]) -> Appended:

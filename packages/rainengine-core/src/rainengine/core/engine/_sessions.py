@@ -51,11 +51,17 @@ class SessionCache:
         factory=OrderedDict[str, OpenSession], init=False
     )
 
-    async def get(self, session_id: str) -> OpenSession:
-        """Return the session, from memory or from the ledger. The caller has its turn."""
+    async def get(self, session_id: str, *, assume_new: bool = False) -> OpenSession:
+        """Return the session, from memory or from the ledger. The caller has its turn.
+
+        With `assume_new` one that is not in memory is taken for new, without reading.
+        """
         session = self._sessions.pop(session_id, None)
         if session is None or session.stale:
-            session = await OpenSession.load(self.backing, session_id, self.holder, self.clock)
+            parts = self.backing, session_id, self.holder, self.clock
+            session = (
+                OpenSession.assume_new(*parts) if assume_new else await OpenSession.load(*parts)
+            )
         session.emitted = []
         return session
 
@@ -67,7 +73,7 @@ class SessionCache:
 
     def keep(self, session: OpenSession) -> None:
         """Remember a session after use, unless an append left it in doubt."""
-        if session.stale:
+        if session.stale or session.assumed_new:
             return
         self._sessions[session.session_id] = session
         while len(self._sessions) > self.limit:

@@ -39,7 +39,8 @@ def _create_records() -> None:
         _required("hash", sa.LargeBinary()),
         clustered=False,
     )
-    _index("records", "trigger_key", (*SESSION, "idempotency_key"), "kind = 'trigger'", unique=True)
+    keyed = "kind = 'trigger' AND idempotency_key IS NOT NULL"
+    _index("records", "trigger_key", (*SESSION, "idempotency_key"), keyed, unique=True)
     _index("records", "outcome", (*SESSION, "trigger_id", "sequence"), "kind = 'outcome'")
 
 
