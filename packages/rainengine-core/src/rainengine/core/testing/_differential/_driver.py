@@ -119,7 +119,7 @@ async def differential(
     """
     undisturbed = _Run(workload, backing())
     twin = await undisturbed.evidence(())
-    driver = _Driver(workload, backing, twin, stride)
+    driver = _Driver(workload, backing, twin, undisturbed.appends, stride)
     driver.note((), twin.findings(twin))
     for variant in variants:
         await _SWEEPS[variant](driver)
@@ -137,6 +137,7 @@ class _Driver:
     workload: Workload
     backing: Callable[[], LedgerMaker]
     twin: Evidence
+    appends: int
     stride: int
     trials: int = 0
     blows: int = 0
@@ -153,7 +154,7 @@ class _Driver:
     async def double(self) -> None:
         for stored in (False, True):
             at = 1
-            while await self._double(Blow("crash", at, stored)):
+            while await self._double(Blow("crash", at, stored)) or at < self.appends:
                 at += 1
 
     async def _double(self, first: Blow) -> bool:
@@ -169,8 +170,8 @@ class _Driver:
         return True
 
     async def _until_past_the_end(self, how: Literal["crash", "unknown"], stored: bool) -> None:  # noqa: FBT001
-        at = 1
-        while await self._run(Blow(how, at, stored)):
+        at = 1  # runs differ in how many results share an append, so one short run is no end
+        while await self._run(Blow(how, at, stored)) or at < self.appends:
             at += 1
 
     async def _run(self, *blows: Blow) -> int:
