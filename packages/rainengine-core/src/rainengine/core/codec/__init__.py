@@ -19,6 +19,7 @@ from rainengine.core.codec._families import ACTIONS as ACTIONS
 from rainengine.core.codec._families import EVENTS as EVENTS
 from rainengine.core.codec._families import RECORDS as RECORDS
 from rainengine.core.codec._families import TRIGGERS as TRIGGERS
+from rainengine.core.codec._shapes import copy_json as copy_json
 from rainengine.core.codec._shapes import parameter_shape as parameter_shape
 from rainengine.core.codec._shapes import parameters_of as parameters_of
 from rainengine.core.codec._shapes import schema_of as schema_of
@@ -31,3 +32,4 @@ from rainengine.core.codec._wire import decode_value as decode_value
 from rainengine.core.codec._wire import encode as encode
 from rainengine.core.codec._wire import encode_batch as encode_batch
 from rainengine.core.codec._wire import encode_value as encode_value
+from rainengine.core.codec._wire import prepare as prepare

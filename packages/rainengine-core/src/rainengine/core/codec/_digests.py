@@ -61,8 +61,12 @@ def body_hash(trigger: Trigger, scopes: Iterable[str]) -> str:
 
 
 def call_key(tenant: str, session_id: str, graph_id: str, call_id: str, args: JsonObject) -> str:
-    """The idempotency key of a tool call: the same on every attempt and after every crash."""
-    return sha256(canonical_json([tenant, session_id, graph_id, call_id, args])).hexdigest()
+    """The idempotency key of a tool call: the same on every attempt and after every crash.
+
+    Hex SHA-256 over the names and the arguments' canonical form, each preceded by its length.
+    """
+    names = (tenant.encode(), session_id.encode(), graph_id.encode(), call_id.encode())
+    return sha256(_lengthed(*names, canonical_json(args))).hexdigest()
 
 
 def prompt_hash(*parts: object) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -57,6 +57,11 @@ def to_json(value: object, *, cap: int = admission.MAX_PAYLOAD_BYTES) -> JsonVal
         plain = msgspec.json.decode(payload)  # tuples have become lists
     admission.check_size(payload, cap)
     return plain
+
+
+def copy_json(value: JsonObject) -> JsonObject:
+    """Copy a JSON object, so that whoever gets it cannot change the original."""
+    return cast(JsonObject, msgspec.to_builtins(value))
 
 
 def to_json_object(value: object, *, cap: int = admission.MAX_PAYLOAD_BYTES) -> JsonObject:

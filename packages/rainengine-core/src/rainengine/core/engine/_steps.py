@@ -22,7 +22,7 @@ from rainengine.core.engine import _asking as asking
 from rainengine.core.engine._intake import Intake
 from rainengine.core.engine._requests import Agent
 from rainengine.core.engine._session import OpenSession
-from rainengine.core.errors import InadmissibleValue, ProviderError
+from rainengine.core.errors import ProviderError
 from rainengine.core.kernel import (
     Activate,
     AskProvider,
@@ -129,15 +129,15 @@ class _Step:
         answer = asking.sound(answer)
         context = asking.manifest_of(request, seen)
         usage = asking.usage_records(step, answer)
-        action = asking.readable(answer.action)
-        reason = asking.usage_complaint(usage) or self._complaint(action)
-        if isinstance(action, InadmissibleValue) or reason is not None:
+        stored = asking.storable(step, answer.action, context, answer.model)
+        reason = asking.usage_complaint(usage) or self._complaint(stored)
+        if isinstance(stored, str) or reason is not None:
             refused = asking.invalid_decision(
                 step, answer.action, reason or "", context, answer.model
             )
             await self.session.commit([*usage, refused])
             return None
-        decision = ModelDecision(step=step, action=action, context=context, model=answer.model)
+        decision, action = stored
         followed = follow(action, self.run.trigger_id, step)
         batch = [*usage, decision, *followed.records]
         if followed.finish is not None:
@@ -150,10 +150,8 @@ class _Step:
             await self.session.commit(batch)
         return None
 
-    def _complaint(self, action: Action | InadmissibleValue) -> str | None:
-        if isinstance(action, InadmissibleValue):
-            return str(action)
-        return complaint(action, self.policy)
+    def _complaint(self, stored: tuple[ModelDecision, Action] | str) -> str | None:
+        return stored if isinstance(stored, str) else complaint(stored[1], self.policy)
 
     def _request(self, step: int) -> ProviderRequest:
         services, run, projection = self.services, self.run, self.session.projection

@@ -48,15 +48,19 @@ def check_schema(schema: JsonObject) -> None:
     _compiled(encoded)
 
 
-def argument_errors(schema: JsonObject, args: JsonValue) -> tuple[str, ...]:
+def argument_errors(
+    schema: JsonObject, args: JsonValue, *, admitted: bool = False
+) -> tuple[str, ...]:
     """Return what is wrong with the arguments, each with its JSON path; empty where they fit.
 
+    `admitted` says that they are known to keep the admission rule.
     At most `MAX_ERRORS` errors of at most `MAX_ERROR_CHARACTERS` characters. Never raises.
     """
     try:
         validator = _validator_of(schema)
-        admitted = codec.to_json(args)  # what is nested without end would overflow the stack
-        return () if validator.is_valid(admitted) else tuple(_told(validator, admitted))
+        if not admitted:
+            args = codec.to_json(args)  # what is nested without end would overflow the stack
+        return () if validator.is_valid(args) else tuple(_told(validator, args))
     except (InadmissibleValue, ValueError, TypeError, RecursionError) as error:
         return (f"$: cannot be checked: {error}"[:MAX_ERROR_CHARACTERS],)
 

@@ -74,7 +74,7 @@ class Inspector:
         skill = self.skills.get(call.name)
         errors: tuple[str, ...] = ()
         if skill is not None and self.policy.validate_tool_args:
-            errors = argument_errors(skill.manifest.input_schema, call.args)
+            errors = argument_errors(skill.manifest.input_schema, call.args, admitted=True)
         return CallFacts(
             call=call,
             manifest=None if skill is None else skill.manifest,

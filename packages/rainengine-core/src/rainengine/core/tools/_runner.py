@@ -23,6 +23,7 @@ from typing import TypeAlias
 import attrs
 import trio
 
+from rainengine.core import codec
 from rainengine.core.abc import (
     Clock,
     IdSource,
@@ -243,7 +244,7 @@ class GraphRunner:
         return SkillInvocation(
             call_id=node.call.call_id,
             name=node.call.name,
-            args=node.call.args,
+            args=codec.copy_json(node.call.args),
             idempotency_key=node.idempotency_key,
             attempt=number,
             dry_run=node.call.dry_run,
