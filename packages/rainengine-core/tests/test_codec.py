@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import attrs
 import pytest
+import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -602,3 +603,24 @@ def test_the_chain_is_what_it_always_was() -> None:
     digest = chain_hash(genesis_hash("tenant", "session"), 7, record)
     fixed = "315628315fc44b1bfe9717317f1bc56b4dc2af9712fc203aa90f4c7a3294cc80"
     assert fixed == digest.hex()
+
+
+def test_canonical_json_is_the_standards_for_every_character() -> None:
+    """The quick way of making canonical JSON gives what RFC 8785's reference gives."""
+    characters = [chr(c) for c in range(0x110000) if not 0xD800 <= c <= 0xDFFF]
+    for start in range(0, len(characters), 997):
+        text = "".join(characters[start : start + 997])
+        value: Any = {"text": text, "a.1e5": [1, True, None, "0.5"]}
+        assert rfc8785.dumps(value) == canonical_json(value)
+    keys: Any = dict.fromkeys(characters[:2000], 1)
+    assert rfc8785.dumps(keys) == canonical_json(keys)
+
+
+@given(strategies.json_values())
+def test_canonical_json_is_the_standards(value: Any) -> None:
+    """The quick way is taken only where it gives what the reference gives."""
+    try:
+        expected = rfc8785.dumps(value)
+    except rfc8785.CanonicalizationError:
+        return
+    assert expected == canonical_json(value)

@@ -15,14 +15,24 @@ _sorted = msgspec.json.Encoder(order="sorted")
 _DIGITS_TO_ZERO = bytes.maketrans(b"123456789", b"000000000")
 
 
-def _may_differ(payload: bytes) -> bool:
+def _may_differ(value: JsonValue, payload: bytes) -> bool:
     """Whether msgspec's form may not be the standard's, which is slower to make.
 
     They differ in how floats are written, in integers beyond 2^53 (16 digits) and in the order
     of keys that are not ASCII; in nothing else (a test compares every character).
     """
     digits = payload.translate(_DIGITS_TO_ZERO)
-    return b"." in digits or b"0e" in digits or b"0" * 16 in digits
+    if not payload.isascii() or b"0" * 16 in digits:
+        return True
+    return (b"." in digits or b"0e" in digits) and _holds_float(value)
+
+
+def _holds_float(value: JsonValue | tuple[JsonValue, ...]) -> bool:
+    if isinstance(value, dict):
+        return any(map(_holds_float, value.values()))
+    if isinstance(value, list | tuple):
+        return any(map(_holds_float, value))
+    return isinstance(value, float)
 
 
 def canonical_json(value: JsonValue) -> bytes:
@@ -33,7 +43,7 @@ def canonical_json(value: JsonValue) -> bytes:
     values read the same.
     """
     quick = _sorted.encode(value)
-    if quick.isascii() and not _may_differ(quick):
+    if not _may_differ(value, quick):
         return quick
     try:
         return rfc8785.dumps(value)
