@@ -9,6 +9,7 @@ import attrs
 import pytest
 
 from rainengine.core.abc import LeaseChange, OutboxItem
+from rainengine.core.codec import MAX_PAYLOAD_BYTES
 from rainengine.core.errors import InadmissibleValue, InvalidConfiguration, LeaseHeld
 from rainengine.core.inmemory import InMemoryLedger, LedgerStats, open_memory_url
 from rainengine.core.testing import LEDGER_CHECKS, LedgerCheck, ScriptedClock
@@ -21,10 +22,11 @@ class InMemoryMaker:
 
     clock: ScriptedClock = attrs.field(factory=ScriptedClock)
     backing: InMemoryLedger | None = None
+    options: dict[str, int] = attrs.field(factory=dict)
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[InMemoryLedger]:
-        handle = InMemoryLedger(self.clock, backing=self.backing)
+        handle = InMemoryLedger(self.clock, backing=self.backing, **self.options)
         self.backing = self.backing or handle
         yield handle
 
@@ -36,6 +38,16 @@ class InMemoryMaker:
 async def test_contract(check: LedgerCheck) -> None:
     """The in-memory ledger keeps the promise that the check states."""
     await check(InMemoryMaker())
+
+
+async def test_its_largest_record_is_an_option() -> None:
+    """A handle takes what it was told to take, for all tenants, whatever it shares."""
+    (check,) = [c for c in LEDGER_CHECKS if c.__name__ == "check_what_is_too_large_is_refused"]
+    await check(InMemoryMaker(options={"max_payload_bytes": 2_000}))
+    store = InMemoryLedger(max_payload_bytes=2_000)
+    caps = [ledger.max_payload_bytes for ledger in (store, store.for_tenant("acme"))]
+    assert caps == [2_000, 2_000]
+    assert InMemoryLedger(backing=store).max_payload_bytes == MAX_PAYLOAD_BYTES
 
 
 async def test_a_lease_ends_on_the_millisecond() -> None:
@@ -85,10 +97,11 @@ async def test_it_keeps_what_is_to_be_delivered() -> None:
 
 
 async def test_it_opens_by_its_url() -> None:
-    """`memory:` opens an empty store each time; another URL is refused."""
+    """`memory:` opens an empty store each time; another URL is refused, and not repeated."""
     async with open_memory_url("memory:") as one, open_memory_url("memory:") as other:
         await one.append("s", [note()], expected=None)
         assert (await other.head("s")).sequence == 0
-    with pytest.raises(InvalidConfiguration):
-        async with open_memory_url("memory:name"):
+    with pytest.raises(InvalidConfiguration, match="memory:") as caught:
+        async with open_memory_url("memory://user:secret@host"):
             pass
+    assert "secret" not in str(caught.value)

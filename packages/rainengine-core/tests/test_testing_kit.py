@@ -340,6 +340,7 @@ class _Bare:
 
     def __init__(self, inner: Ledger) -> None:
         self.tenant = inner.tenant
+        self.max_payload_bytes = inner.max_payload_bytes
         self.append = inner.append
         self.read = inner.read
         self.head = inner.head

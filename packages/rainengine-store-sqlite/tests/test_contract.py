@@ -9,7 +9,7 @@ import attrs
 import pytest
 
 from rainengine.core.testing import LEDGER_CHECKS, LedgerCheck, ScriptedClock
-from rainengine.store_sql import SqlLedgerStore
+from rainengine.store_sql import SqlLedgerStore, StoreSettings
 from rainengine.store_sqlite import open_sqlite_ledger
 
 
@@ -19,9 +19,10 @@ class SqliteMaker:
 
     path: Path
     clock: ScriptedClock
+    settings: StoreSettings = StoreSettings()
 
     def open(self) -> AbstractAsyncContextManager[SqlLedgerStore]:
-        return open_sqlite_ledger(self.path, clock=self.clock)
+        return open_sqlite_ledger(self.path, clock=self.clock, settings=self.settings)
 
     async def let_pass(self, ms: int) -> None:
         self.clock.jump(ms)
@@ -31,3 +32,12 @@ class SqliteMaker:
 async def test_sqlite_keeps_the_contract(check: LedgerCheck, tmp_path: Path) -> None:
     """Every check of the ledger's contract holds on SQLite."""
     await check(SqliteMaker(tmp_path / "ledger.db", ScriptedClock()))
+
+
+async def test_the_largest_record_is_a_setting(tmp_path: Path) -> None:
+    """A store takes what its settings say, and says so, for all tenants."""
+    (check,) = [c for c in LEDGER_CHECKS if c.__name__ == "check_what_is_too_large_is_refused"]
+    maker = SqliteMaker(tmp_path / "x.db", ScriptedClock(), StoreSettings(max_payload_bytes=2_000))
+    await check(maker)
+    async with maker.open() as store:
+        assert [store.max_payload_bytes, store.for_tenant("acme").max_payload_bytes] == [2_000] * 2

@@ -65,6 +65,11 @@ class SqlLedger:
         """The tenant whose sessions these are."""
         return self._tenant
 
+    @property
+    def max_payload_bytes(self) -> int:
+        """The largest JSON text of a record that this ledger takes, in bytes."""
+        return self._parts.cap
+
     def _key(self, session_id: str) -> Key:
         return self._tenant, check_identifier("session_id", session_id)
 

@@ -12,7 +12,7 @@ from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 import attrs
 
-from rainengine.core.records import Head, JsonValue, NewRecord, OutcomeRecord, Record, StoredRecord
+from rainengine.core.records import Head, JsonValue, NewRecord, OutcomeRecord, StoredRecord
 
 SessionState: TypeAlias = Literal[
     "empty", "running", "completed", "suspended", "delegated", "stopped", "failed"
@@ -143,6 +143,11 @@ class Ledger(Protocol):
         """The tenant whose sessions these are."""
         ...
 
+    @property
+    def max_payload_bytes(self) -> int:
+        """The largest JSON text of a record that this ledger takes, in bytes."""
+        ...
+
     async def append(
         self,
         session_id: str,
@@ -255,8 +260,3 @@ class EncodedRecords(Protocol):
     ) -> Sequence[EncodedEntry]:
         """Return up to `limit` stored records with sequences above `after`, in order."""
         ...
-
-
-def is_intake(record: Record) -> bool:
-    """Whether a record may be appended without holding the session."""
-    return record.kind in INTAKE_KINDS

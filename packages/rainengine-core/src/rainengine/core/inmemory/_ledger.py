@@ -27,7 +27,7 @@ from rainengine.core.abc import (
     SessionQuery,
     Snapshot,
 )
-from rainengine.core.codec import check_identifier, encode_append, genesis_hash
+from rainengine.core.codec import MAX_PAYLOAD_BYTES, check_identifier, encode_append, genesis_hash
 from rainengine.core.environment import SystemClock
 from rainengine.core.errors import InvalidConfiguration
 from rainengine.core.inmemory._session import OutboxRow, Session
@@ -81,8 +81,11 @@ class _Counts:
 class InMemoryTenant:
     """One tenant's ledger in memory; made by `InMemoryLedger.for_tenant`."""
 
-    def __init__(self, tenant: str, shared: _Tenant, clock: Clock, counts: _Counts) -> None:
+    def __init__(
+        self, tenant: str, shared: _Tenant, clock: Clock, counts: _Counts, cap: int
+    ) -> None:
         self._tenant = tenant
+        self._cap = cap
         self._shared = shared
         self._clock = clock
         self._counts = counts
@@ -94,6 +97,11 @@ class InMemoryTenant:
     def tenant(self) -> str:
         """The tenant whose sessions these are."""
         return self._tenant
+
+    @property
+    def max_payload_bytes(self) -> int:
+        """The largest JSON text of a record that this ledger takes, in bytes."""
+        return self._cap
 
     async def append(
         self,
@@ -108,7 +116,9 @@ class InMemoryTenant:
     ) -> Appended:
         """Append records, all or none; see `Ledger.append` for what may be raised."""
         await trio.lowlevel.checkpoint()
-        batch = encode_append(session_id, records, lease=lease, index=index, outbox=outbox)
+        batch = encode_append(
+            session_id, records, lease=lease, index=index, outbox=outbox, cap=self._cap
+        )
         session = self._session(session_id)
         now_ms = self._clock.now_ms()
         session.refuse(batch.records, expected=expected, fence=fence, lease=lease, now_ms=now_ms)
@@ -218,10 +228,15 @@ class InMemoryLedger(InMemoryTenant):
     """All tenants' ledgers in memory; used as a ledger itself, it is the default tenant's.
 
     `backing` is another such store, whose records this one shares, and its clock if given none.
+    `max_payload_bytes` is the largest record that this handle takes.
     """
 
     def __init__(
-        self, clock: Clock | None = None, *, backing: InMemoryLedger | None = None
+        self,
+        clock: Clock | None = None,
+        *,
+        backing: InMemoryLedger | None = None,
+        max_payload_bytes: int = MAX_PAYLOAD_BYTES,
     ) -> None:
         self._tenants: dict[str, _Tenant] = {}
         if backing is not None:
@@ -229,14 +244,15 @@ class InMemoryLedger(InMemoryTenant):
             clock = clock or backing._clock  # noqa: SLF001
         self._handles: dict[str, InMemoryTenant] = {DEFAULT_TENANT: self}
         shared = self._tenants.setdefault(DEFAULT_TENANT, _Tenant())
-        super().__init__(DEFAULT_TENANT, shared, clock or SystemClock(), _Counts())
+        clock = clock or SystemClock()
+        super().__init__(DEFAULT_TENANT, shared, clock, _Counts(), max_payload_bytes)
 
     def for_tenant(self, tenant: str) -> InMemoryTenant:
         """Return the tenant's ledger: the same handle for the same tenant."""
         handle = self._handles.get(check_identifier("tenant", tenant))
         if handle is None:
             shared = self._tenants.setdefault(tenant, _Tenant())
-            handle = InMemoryTenant(tenant, shared, self._clock, self._counts)
+            handle = InMemoryTenant(tenant, shared, self._clock, self._counts, self._cap)
             self._handles[tenant] = handle
         return handle
 
@@ -250,7 +266,8 @@ class InMemoryLedger(InMemoryTenant):
 async def open_memory_url(url: str) -> AsyncGenerator[InMemoryLedger]:
     """Open an empty ledger by its URL, `memory:`. Raises `InvalidConfiguration` for any other."""
     if url != "memory:":
-        raise InvalidConfiguration("url", f"{url!r} is not 'memory:', the only URL of this store")
+        # Not the URL itself: a mistyped one may hold a password.
+        raise InvalidConfiguration("url", "it is not 'memory:', the only URL of this store")
     yield InMemoryLedger()
 
 

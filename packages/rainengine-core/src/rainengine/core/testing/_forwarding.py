@@ -47,6 +47,11 @@ class Forwarding:
         """The tenant whose sessions these are."""
         return self._inner.tenant
 
+    @property
+    def max_payload_bytes(self) -> int:
+        """The largest JSON text of a record that the ledger takes, in bytes."""
+        return self._inner.max_payload_bytes
+
     async def read(
         self, session_id: str, *, after: int = 0, limit: int = 1000
     ) -> Sequence[StoredRecord]:

@@ -8,6 +8,7 @@ from typing import Any, cast
 import attrs
 
 from rainengine.core.abc import LeaseChange, OutboxItem, SessionIndex, SessionState
+from rainengine.core.codec import encode
 from rainengine.core.errors import InadmissibleValue
 from rainengine.core.records import (
     JsonValue,
@@ -97,9 +98,22 @@ async def check_what_keeps_the_rule_reads_back_equal(maker: LedgerMaker) -> None
 
 
 async def check_what_is_too_large_is_refused(maker: LedgerMaker) -> None:
-    """A record of 50 MB is `InadmissibleValue`."""
-    async with one_ledger(maker) as ledger, refusal(ledger, "s", InadmissibleValue, "50 MB"):
-        await ledger.append("s", [note(), note("x" * 50_000_000)], expected=None)
+    """A record of more than `max_payload_bytes` is `InadmissibleValue`, one of just so many not."""
+    async with one_ledger(maker) as ledger:
+        largest = ledger.max_payload_bytes
+        for size in (largest + 1, 2 * largest):
+            async with refusal(ledger, "s", InadmissibleValue, f"{size} of {largest} bytes"):
+                await ledger.append("s", [note(), _sized(size)], expected=None)
+        for size in (largest // 2, largest):
+            await ledger.append("s", [_sized(size)], expected=None)
+        entries = await ledger.read_encoded("s")
+        sizes = [len(entry.payload.encode()) for entry in entries]
+        expect_equal([largest // 2, largest], sizes, "bytes of the stored records")
+
+
+def _sized(size: int) -> NewRecord:
+    _, _, empty = encode(note("").record)
+    return note("x" * (size - len(empty)))
 
 
 async def check_wrong_types_are_refused(maker: LedgerMaker) -> None:
