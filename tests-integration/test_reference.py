@@ -19,6 +19,7 @@ MODULES = {
     "plugins.md": "plugins",
     "testing.md": "testing",
     "codec.md": "codec",
+    "judging.md": "judging",
     "projection.md": "projection",
     "kernel.md": "kernel",
 }

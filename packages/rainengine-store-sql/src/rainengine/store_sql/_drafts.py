@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import attrs
 import trio
 
-from rainengine.core.abc import INTAKE_KINDS, Appended, LeaseChange, OutboxItem, SessionIndex
+from rainengine.core.abc import Appended, LeaseChange, OutboxItem, SessionIndex
 from rainengine.core.codec import EncodedRecord, encode_append
-from rainengine.core.records import Head, NewRecord, TriggerRecord
+from rainengine.core.judging import claims_of, is_intake
+from rainengine.core.records import Head, NewRecord
 from rainengine.store_sql._rows import Key, RecordRow, chain
 
 
@@ -20,7 +21,6 @@ class Draft:
     `now_ms` is the store's clock at the call.
     `triggers` are the positions and idempotency keys of its triggers that have one.
     `intake` says that it brings nothing but records which anybody may append.
-    With `held` it is `FenceLost` where `lease.owner` is not the holder.
     `rows` fit behind `expected`; where there are none, `records` are chained when it is judged.
     `task` is who waits for `result`.
     """
@@ -36,7 +36,6 @@ class Draft:
     triggers: Sequence[tuple[int, str]]
     intake: bool
     now_ms: int
-    held: bool = False
     submitted_s: float = 0.0
     task: trio.lowlevel.Task | None = None
     result: Appended | Exception | None = None
@@ -66,14 +65,14 @@ def draft_append(
         lease,
         index,
         encoded.outbox,
-        _triggers(found),
-        all(record.kind in INTAKE_KINDS for record in found),
+        claims_of(found),
+        is_intake(found),
         now_ms,
     )
 
 
 def draft_lease(key: Key, lease: LeaseChange, *, fence: int, now_ms: int) -> Draft:
-    """Draft a change of the lease that only its holder may make. Raises `InadmissibleValue`."""
+    """Draft a change of the lease alone. Raises `InadmissibleValue`."""
     encode_append(key[1], (), lease=lease)
     return Draft(
         key,
@@ -87,13 +86,4 @@ def draft_lease(key: Key, lease: LeaseChange, *, fence: int, now_ms: int) -> Dra
         triggers=(),
         intake=True,
         now_ms=now_ms,
-        held=True,
     )
-
-
-def _triggers(records: Sequence[EncodedRecord]) -> Sequence[tuple[int, str]]:
-    return [
-        (position, record.idempotency_key)
-        for position, record in enumerate(records)
-        if record.idempotency_key is not None and record.kind == TriggerRecord.kind
-    ]

@@ -1,6 +1,6 @@
 """Whether an append may be stored, and what it makes of its session. Pure, and one for all stores.
 
-The rules and their order are those of `Ledger.append`.
+The rules are those of `rainengine.core.judging`.
 A dialect hands in the session's row as it stands inside the transaction;
 what comes back is either the refusal or everything that is to be written.
 """
@@ -11,13 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 from rainengine.core.abc import Appended, LeaseChange, SessionIndex
-from rainengine.core.errors import (
-    DuplicateTrigger,
-    FenceLost,
-    LeaseHeld,
-    LedgerError,
-    SequenceConflict,
-)
+from rainengine.core.errors import LedgerError
+from rainengine.core.judging import Standing, refusal
 from rainengine.core.records import Head
 from rainengine.store_sql._drafts import Draft
 from rainengine.store_sql._rows import OutboxRow, RecordRow, SessionRow, chain
@@ -41,51 +36,24 @@ def judge(draft: Draft, row: SessionRow, stored_keys: Mapping[str, int]) -> Verd
 
     `stored_keys` gives the sequences of those of the draft's trigger keys that the session holds.
     """
-    return refusal(draft, row, stored_keys) or _accept(draft, row)
-
-
-def refusal(draft: Draft, row: SessionRow, stored_keys: Mapping[str, int]) -> LedgerError | None:
-    """Return the first error that applies, if any does."""
-    if draft.triggers:
-        duplicate = _duplicate(draft, row, stored_keys)
-        if duplicate is not None:
-            return duplicate
-    if draft.fence is not None and (draft.fence != row.fence or _let_go(draft, row)):
-        return FenceLost(row.session_id, draft.fence, row.fence)
-    if row.lease_owner is not None and row.lease_expires_at_ms > draft.now_ms:
-        held = _beside_holder(draft, row, row.lease_owner)
-        if held is not None:
-            return held
-    expected = draft.expected
-    if expected is not None and (expected.sequence != row.head or expected.hash != row.hash):
-        return SequenceConflict(row.session_id, expected.sequence, row.head)
-    return None
-
-
-def _duplicate(
-    draft: Draft, row: SessionRow, stored_keys: Mapping[str, int]
-) -> DuplicateTrigger | None:
-    fresh: dict[str, int] = {}
-    for position, key in draft.triggers:
-        sequence = row.head + 1 + position
-        first = stored_keys.get(key) or fresh.setdefault(key, sequence)
-        if first != sequence:
-            return DuplicateTrigger(row.session_id, key, first)
-    return None
-
-
-def _let_go(draft: Draft, row: SessionRow) -> bool:
-    lease = draft.lease if draft.held else None
-    return lease is not None and lease.owner != row.lease_owner
-
-
-def _beside_holder(draft: Draft, row: SessionRow, holder: str) -> LedgerError | None:
-    lease = draft.lease
-    if lease is None:
-        allowed = draft.fence is not None or draft.intake
-    else:
-        allowed = lease.owner == holder and (lease.action == "take" or draft.fence is not None)
-    return None if allowed else LeaseHeld(row.session_id, holder, row.lease_expires_at_ms)
+    refused = refusal(
+        Standing(
+            row.session_id,
+            row.head,
+            row.hash,
+            row.lease_owner,
+            row.lease_expires_at_ms,
+            row.fence,
+        ),
+        claims=draft.triggers,
+        claimed=stored_keys,
+        intake=draft.intake,
+        expected=draft.expected,
+        fence=draft.fence,
+        lease=draft.lease,
+        now_ms=draft.now_ms,
+    )
+    return refused or _accept(draft, row)
 
 
 def _accept(draft: Draft, row: SessionRow) -> Change:

@@ -21,7 +21,7 @@ from rainengine.core.abc import (
     Snapshot,
 )
 from rainengine.core.codec import check_identifier
-from rainengine.core.errors import FenceLost
+from rainengine.core.errors import FenceLost, LeaseHeld
 from rainengine.core.records import Head, NewRecord, OutcomeRecord, StoredRecord
 from rainengine.store_sql import _reads as reads
 from rainengine.store_sql._drafts import draft_append, draft_lease
@@ -141,13 +141,16 @@ class SqlLedger:
     async def heartbeat(self, session_id: str, *, owner: str, fence: int, ttl_ms: int) -> Head:
         """Extend the lease and return the head. Raises `FenceLost`."""
         lease = LeaseChange("extend", owner, ttl_ms)
-        return (await self._change_lease(session_id, lease, fence)).head
+        try:
+            return (await self._change_lease(session_id, lease, fence)).head
+        except LeaseHeld as held:  # under this very fence, so it was never this owner's
+            raise FenceLost(session_id, fence, fence) from held
 
     async def release(self, session_id: str, *, owner: str, fence: int) -> None:
         """Give up the lease if it is still this owner's under this fence; else do nothing."""
         try:
             await self._change_lease(session_id, LeaseChange("free", owner), fence)
-        except FenceLost:
+        except (FenceLost, LeaseHeld):
             return
 
     async def _change_lease(self, session_id: str, lease: LeaseChange, fence: int) -> Appended:

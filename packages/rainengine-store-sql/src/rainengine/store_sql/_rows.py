@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
 from rainengine.core.codec import EncodedRecord, chain_hash, genesis_hash
-from rainengine.core.records import Head
 
 Value: TypeAlias = str | int | float | bytes | None
 """What a driver takes and gives."""
@@ -100,8 +99,3 @@ def chain(
             )
         )
     return rows
-
-
-def head_of(row: SessionRow) -> Head:
-    """Return the head that a session's row holds."""
-    return Head(row.head, row.hash)

@@ -29,7 +29,8 @@ class LeaseChange:
     """What an append does to the session's lease.
 
     `take` needs a lease that is free, expired or held by the same `owner`, and raises the fence.
-    `extend` lets it run for another `ttl_ms` milliseconds. `free` gives it up.
+    `extend` lets it run for another `ttl_ms` milliseconds. `free` gives it up. Both need the
+    fence and the same `owner`, and may come late: as long as nobody else has taken the lease.
     """
 
     action: Literal["take", "extend", "free"]
@@ -172,9 +173,10 @@ class Ledger(Protocol):
 
         - `InadmissibleValue`: a record, id or key breaks the admission rule
         - `DuplicateTrigger`: a trigger's idempotency key is already in the session
-        - `FenceLost`: `fence` is given and no longer the newest
-        - `LeaseHeld`: the lease to be taken is somebody else's; or records other than intake
-          come without a fence while somebody holds the lease
+        - `FenceLost`: `fence` is given and no longer the newest; or a lease is to be extended
+          or freed that nobody holds, without the fence or by another than its last owner
+        - `LeaseHeld`: somebody holds the lease, and another owner wants to change it, or it is
+          to be extended or freed, or records other than intake come, without the fence
         - `SequenceConflict`: the head is not `expected`
         - `LedgerUnavailable`: nothing was stored, now or later
         - `AppendUnknown`: it could not be found out whether it was stored

@@ -1,4 +1,4 @@
-"""One session's rows, and the rules by which an append is refused or applied.
+"""One session's rows, and how an append is refused or applied.
 
 Nothing in here awaits, so an append happens whole or not at all.
 Records are kept as they were encoded: what a SQL store would refuse is refused here too,
@@ -15,7 +15,6 @@ from typing import TypeAlias
 import attrs
 
 from rainengine.core.abc import (
-    INTAKE_KINDS,
     Appended,
     EncodedEntry,
     Lease,
@@ -25,7 +24,8 @@ from rainengine.core.abc import (
     Snapshot,
 )
 from rainengine.core.codec import EncodedAppend, EncodedRecord, chain_hash, decode
-from rainengine.core.errors import DuplicateTrigger, FenceLost, LeaseHeld, SequenceConflict
+from rainengine.core.errors import FenceLost
+from rainengine.core.judging import Standing, claims_of, is_intake, refusal
 from rainengine.core.records import (
     Head,
     OutcomeRecord,
@@ -77,37 +77,26 @@ class Session:
         now_ms: int,
     ) -> None:
         """Raise the first error of `Ledger.append` that applies, in the order given there."""
-        self._refuse_duplicates(records)
-        if fence is not None and fence != self.fence:
-            raise FenceLost(self.session_id, fence, self.fence)
-        if self.owner is not None and self.expires_at_ms > now_ms:
-            self._refuse_beside(self.owner, records, fence, lease)
-        if expected is not None and expected != self.head:
-            raise SequenceConflict(self.session_id, expected.sequence, self.head.sequence)
-
-    def _refuse_duplicates(self, records: Sequence[EncodedRecord]) -> None:
-        fresh: dict[str, int] = {}
-        for sequence, new in enumerate(records, self.head.sequence + 1):
-            key = new.idempotency_key
-            if key is None or new.kind != TriggerRecord.kind:
-                continue
-            first = self.trigger_sequences.get(key) or fresh.setdefault(key, sequence)
-            if first != sequence:
-                raise DuplicateTrigger(self.session_id, key, first)
-
-    def _refuse_beside(
-        self,
-        holder: str,
-        records: Sequence[EncodedRecord],
-        fence: int | None,
-        lease: LeaseChange | None,
-    ) -> None:
-        if lease is not None:
-            allowed = lease.owner == holder and (lease.action == "take" or fence is not None)
-        else:
-            allowed = fence is not None or all(new.kind in INTAKE_KINDS for new in records)
-        if not allowed:
-            raise LeaseHeld(self.session_id, holder, self.expires_at_ms)
+        head = self.head
+        refused = refusal(
+            Standing(
+                self.session_id,
+                head.sequence,
+                head.hash,
+                self.owner,
+                self.expires_at_ms,
+                self.fence,
+            ),
+            claims=claims_of(records),
+            claimed=self.trigger_sequences,
+            intake=is_intake(records),
+            expected=expected,
+            fence=fence,
+            lease=lease,
+            now_ms=now_ms,
+        )
+        if refused is not None:
+            raise refused
 
     def apply(
         self,

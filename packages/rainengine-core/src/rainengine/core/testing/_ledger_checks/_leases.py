@@ -5,8 +5,8 @@ from __future__ import annotations
 from rainengine.core.abc import LeaseChange
 from rainengine.core.errors import FenceLost, InadmissibleValue, LeaseHeld
 from rainengine.core.testing._expect import expect, expect_equal, refusal
-from rainengine.core.testing._maker import LedgerMaker, one_ledger, two_ledgers
-from rainengine.core.testing._samples import cancel, note, trigger
+from rainengine.core.testing._maker import FullLedger, LedgerMaker, one_ledger, two_ledgers
+from rainengine.core.testing._samples import OTHER_HEAD, cancel, note, trigger
 
 HOUR_MS = 3_600_000
 SHORT_MS = 50
@@ -197,6 +197,39 @@ async def check_only_the_holder_changes_its_lease(maker: LedgerMaker) -> None:
                     await ledger.append("s", [cancel()], expected=None, fence=fence, lease=lease)
 
 
+async def check_a_lease_that_nobody_has_is_only_taken(maker: LedgerMaker) -> None:
+    """Where nobody has the lease, extending and freeing raise `FenceLost`, whoever asks."""
+    async with one_ledger(maker) as ledger:
+        await _refuse_changes(ledger, "a new session", ("a", None), ("a", 0))
+        await ledger.append("s", [trigger()], expected=None, lease=TAKE)
+        await ledger.append("s", [note()], expected=None, fence=1, lease=LeaseChange("free", "a"))
+        await _refuse_changes(ledger, "a freed session", ("a", None), ("a", 1), ("b", None))
+
+
+async def check_an_expired_lease_is_changed_by_its_owner_only(maker: LedgerMaker) -> None:
+    """Extending or freeing an expired lease needs its owner and the fence, else `FenceLost`."""
+    async with one_ledger(maker) as ledger:
+        await ledger.append("s", [trigger()], expected=None, lease=TAKE_BRIEFLY)
+        await maker.let_pass(2 * SHORT_MS)
+        await _refuse_changes(ledger, "an expired lease", ("b", None), ("b", 1), ("a", None))
+        for lease in (LeaseChange("extend", "b", HOUR_MS), LeaseChange("free", "b")):
+            async with refusal(ledger, "s", FenceLost, f"{lease} before a wrong head"):
+                await ledger.append("s", [note()], expected=OTHER_HEAD, fence=1, lease=lease)
+        freed = await ledger.append(
+            "s", [note()], expected=None, fence=1, lease=LeaseChange("free", "a")
+        )
+        expect_equal(2, freed.head.sequence, "head after its owner has freed it")
+
+
+async def _refuse_changes(ledger: FullLedger, what: str, *by: tuple[str, int | None]) -> None:
+    for owner, fence in by:
+        for lease in (LeaseChange("extend", owner, HOUR_MS), LeaseChange("free", owner)):
+            for records in ([], [note()], [cancel()]):
+                told = f"{what}: {lease} under fence {fence} with {len(records)} records"
+                async with refusal(ledger, "s", FenceLost, told):
+                    await ledger.append("s", records, expected=None, fence=fence, lease=lease)
+
+
 async def check_intake_passes_a_holder(maker: LedgerMaker) -> None:
     """Triggers and cancel requests are appended without a fence beside a holder."""
     async with two_ledgers(maker) as (one, other):
@@ -281,6 +314,8 @@ CHECKS = (
     check_the_fence_survives_a_free_lease,
     check_an_extended_lease_outlasts_its_first_span,
     check_only_the_holder_changes_its_lease,
+    check_a_lease_that_nobody_has_is_only_taken,
+    check_an_expired_lease_is_changed_by_its_owner_only,
     check_intake_passes_a_holder,
     check_other_records_do_not_pass_a_holder,
     check_a_heartbeat_extends_and_shows_the_head,
