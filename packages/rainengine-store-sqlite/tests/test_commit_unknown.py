@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -19,22 +19,27 @@ from rainengine.store_sql import SqlLedgerStore, StoreSettings, open_store
 from rainengine.store_sqlite import SqliteDialect, open_sqlite_ledger
 
 RECORD = NewRecord(CancelRequest(reason="enough"), 0)
+FIRST = NewRecord(CancelRequest(reason="first"), 0)
+OTHER = NewRecord(CancelRequest(reason="other"), 0)
 
 
 class Failing(sqlite3.Connection):
     """A connection whose COMMIT reports a failed fsync, before or after it has taken effect.
 
     `plan` says what becomes of the next commits: what SQLite is really told, or None for
-    a commit that goes well. It is shared by all connections.
+    a commit that goes well. `meanwhile` is what happens before a failure is reported.
+    Both are shared by all connections.
     """
 
     plan: list[str | None]
+    meanwhile: Callable[[], object]
 
     def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
         instead = self.plan.pop(0) if sql == "COMMIT" and self.plan else None
         if instead is None:
             return super().execute(sql, *parameters)
         super().execute(instead)
+        self.meanwhile()
         error = sqlite3.OperationalError("disk I/O error")
         error.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
         error.sqlite_errorname = "SQLITE_IOERR_FSYNC"
@@ -42,10 +47,14 @@ class Failing(sqlite3.Connection):
 
 
 @asynccontextmanager
-async def _store(path: Path, *plan: str | None) -> AsyncGenerator[SqlLedgerStore]:
+async def _store(
+    path: Path, *plan: str | None, meanwhile: Callable[[], object] = lambda: None
+) -> AsyncGenerator[SqlLedgerStore]:
     async with open_sqlite_ledger(path):
         pass
-    factory = type("Planned", (Failing,), {"plan": list(plan)})
+    factory = type(
+        "Planned", (Failing,), {"plan": list(plan), "meanwhile": staticmethod(meanwhile)}
+    )
     connect = partial(
         sqlite3.connect, path, isolation_level=None, check_same_thread=False, factory=factory
     )
@@ -65,6 +74,55 @@ async def test_an_append_is_stored_once_either_way(tmp_path: Path, really: str) 
         done = await ledger.append("s0", [RECORD], expected=await ledger.head("s0"))
         heads = [(await ledger.head(f"s{n}")).sequence for n in range(3)]
         assert (heads, done.first_sequence) == ([3, 2, 2], 3)
+
+
+def _somebody_else(path: Path) -> Callable[[], None]:
+    """Somebody who appends to session `s` through a store of its own."""
+
+    async def append() -> None:
+        async with open_sqlite_ledger(path) as ledger:
+            await ledger.append("s", [OTHER], expected=None)
+
+    return lambda: trio.run(append)
+
+
+@pytest.mark.parametrize("upon", ["a head", "any head"])
+async def test_what_was_lost_to_somebody_else_is_not_reported_as_stored(
+    tmp_path: Path, upon: str
+) -> None:
+    """Somebody appends after a lost commit that took no effect, before it is sent again.
+
+    What was decided upon the head before is refused and not stored, and intake comes behind.
+    """
+    path = tmp_path / "x.db"
+    async with _store(path, None, "ROLLBACK", meanwhile=_somebody_else(path)) as ledger:
+        first = await ledger.append("s", [FIRST], expected=None)
+        if upon == "a head":
+            with pytest.raises(SequenceConflict) as caught:
+                await ledger.append("s", [RECORD] * 2, expected=first.head)
+            assert (caught.value.expected, caught.value.actual) == (1, 2)
+            assert await _reasons(ledger) == ["first", "other"]
+        else:
+            done = await ledger.append("s", [RECORD] * 2, expected=None)
+            assert (done.first_sequence, done.head) == (3, await ledger.head("s"))
+            assert await _reasons(ledger) == ["first", "other", "enough", "enough"]
+
+
+@pytest.mark.parametrize("upon", ["a head", "any head"])
+async def test_what_was_stored_is_found_below_somebody_elses(tmp_path: Path, upon: str) -> None:
+    """A lost commit that did take effect is found although somebody has appended behind it."""
+    path = tmp_path / "x.db"
+    async with _store(path, None, "COMMIT", meanwhile=_somebody_else(path)) as ledger:
+        first = await ledger.append("s", [FIRST], expected=None)
+        expected = first.head if upon == "a head" else None
+        done = await ledger.append("s", [RECORD] * 2, expected=expected)
+        assert (done.first_sequence, done.head.sequence) == (2, 3)
+        assert await _reasons(ledger) == ["first", "enough", "enough", "other"]
+
+
+async def _reasons(ledger: SqlLedgerStore) -> list[str]:
+    records = [stored.record for stored in await ledger.read("s")]
+    return [record.reason for record in records if isinstance(record, CancelRequest)]
 
 
 @pytest.mark.parametrize("really", ["COMMIT", "ROLLBACK"])

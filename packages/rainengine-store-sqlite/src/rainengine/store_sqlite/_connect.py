@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -25,30 +26,29 @@ class Database:
 
     def connect_writer(self) -> sqlite3.Connection:
         """Open a connection that writes."""
-        connection = self._connect()
-        try:
-            connection.execute(f"PRAGMA synchronous = {self.synchronous}")
-            connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-            if self.max_page_count is not None:
-                connection.execute(f"PRAGMA max_page_count = {self.max_page_count:d}")
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+        settings = [f"synchronous = {self.synchronous}", f"cache_size = -{CACHE_KIB}"]
+        if self.max_page_count is not None:
+            settings.append(f"max_page_count = {self.max_page_count:d}")
+        return self._connect(settings)
 
     def connect_reader(self) -> sqlite3.Connection:
         """Open a connection that refuses to write."""
-        connection = self._connect()
-        connection.execute("PRAGMA query_only = ON")
-        return connection
+        return self._connect(["query_only = ON"])
 
-    def _connect(self) -> sqlite3.Connection:
+    def _connect(self, settings: Sequence[str]) -> sqlite3.Connection:
         # Autocommit mode: transactions begin and end where this package says so.
         # Used by one thread at a time, but not always by the one that opened it.
-        return sqlite3.connect(
+        connection = sqlite3.connect(
             self.path,
             timeout=self.busy_timeout_ms / 1000,
             isolation_level=None,
             check_same_thread=False,
             cached_statements=512,
         )
+        try:
+            for setting in settings:
+                connection.execute(f"PRAGMA {setting}")
+        except BaseException:
+            connection.close()
+            raise
+        return connection

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, get_args
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 import attrs
 import trio
@@ -86,10 +86,8 @@ async def open_sqlite_url(url: str) -> AsyncGenerator[SqlLedgerStore]:
     The query may set `busy_timeout_ms`, `synchronous`, `max_page_count` and the fields of
     `StoreSettings`, as in `sqlite:///rain.db?busy_timeout_ms=10000&readers=8`.
     """
-    parts = urlsplit(url)
+    parts = _split(url)
     path = unquote(parts.path).removeprefix("/")
-    if parts.scheme != "sqlite" or parts.netloc or parts.fragment:
-        raise InvalidConfiguration("url", f"{url!r} does not look like sqlite:///path/to/file.db")
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     synchronous = _known_mode(options.pop("synchronous", "full"))
     busy_timeout_ms = int(_number("busy_timeout_ms", options.pop("busy_timeout_ms", "5000"), int))
@@ -102,6 +100,17 @@ async def open_sqlite_url(url: str) -> AsyncGenerator[SqlLedgerStore]:
         max_page_count=None if pages is None else int(_number("max_page_count", pages, int)),
     ) as store:
         yield store
+
+
+def _split(url: str) -> SplitResult:
+    # No error repeats the URL: one that was meant for another database may hold a password.
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        parts = None
+    if parts is None or parts.scheme != "sqlite" or parts.netloc or parts.fragment:
+        raise InvalidConfiguration("url", "it does not look like sqlite:///path/to/file.db")
+    return parts
 
 
 def _settings(options: dict[str, str]) -> StoreSettings:
