@@ -12,6 +12,7 @@ from rainengine.core import (
     Continue,
     Delegate,
     EnginePolicy,
+    InMemoryLedger,
     MemoryArchive,
     MemorySearch,
     Plan,
@@ -145,15 +146,11 @@ MALFORMED: dict[str, Any] = {
     "confidence that is NaN": Plan(summary="", confidence=float("nan")),
     "confidence that is text": Plan(summary="", confidence="high"),
     "NaN in arguments": CallSkills([call(args={"x": float("nan")})]),
-    "NUL in arguments": CallSkills([call(args={"x": "a\0"})]),
-    "a surrogate in a key": CallSkills([call(args={"\ud800": 1})]),
     "a huge integer": CallSkills([call(args={"x": 2**80})]),
     "an object in arguments": CallSkills([call(args={"x": object()})]),
     "a list for arguments": CallSkills([call(args=[1])]),
     "no arguments": CallSkills([call(args=None)]),
     "deep arguments": CallSkills([call(args={"x": NESTED})]),
-    "NUL in a name": CallSkills([call(name="a\0")]),
-    "a surrogate in an id": CallSkills([call("\udfff")]),
     "an id that is a number": CallSkills([call(5)]),
     "a priority that is text": CallSkills([call(priority="high")]),
     "dependencies that are text": CallSkills([call("a"), call("b", depends_on="a")]),
@@ -196,6 +193,37 @@ async def test_what_cannot_be_followed_is_recorded_and_counted(stage: Any, fault
     told = stage.provider.requests[1].messages[-1]
     assert told.role == "system"
     assert decision.invalid in told.parts[0].text
+
+
+async def test_a_calls_texts_are_cleaned(stage: Any) -> None:
+    """What a ledger does not take is replaced in a call's arguments, name and id; the call runs."""
+    skill = stage.skill("read")
+    calls = CallSkills([stage.call("read", "c\udfff", args={"k\0": ["a\ud800", {"b": "\0"}]})])
+    await stage.run_graph(calls, skill)
+    (invocation,) = skill.invocations
+    assert "c\ufffd" == invocation.call_id
+    assert {"k\ufffd": ["a\ufffd", {"b": "\ufffd"}]} == invocation.args
+
+
+async def test_a_decision_larger_than_the_ledgers_records_is_refused(stage: Any) -> None:
+    """Where the ledger takes small records only, a long answer is an invalid decision."""
+    stage.ledger = InMemoryLedger(stage.clock, max_payload_bytes=65_536)
+    for size in (60_000, 61_000, 64_000, 66_000, 70_000):
+        stage.session_id = f"s{size}"
+        results = await stage.play(stage.engine([Respond("x" * size), Respond("short")]))
+        assert "responded" == results[-1].outcome.stop_reason
+        assert results[-1].outcome.response in {"short", "x" * size}
+
+
+async def test_a_result_larger_than_the_ledgers_records_is_no_doubt(stage: Any) -> None:
+    """An unsafe skill whose value has no room in a record gave an invalid response, once."""
+    stage.ledger = InMemoryLedger(stage.clock, max_payload_bytes=65_536)
+    for size in (40_000, 49_000, 60_000, 65_000, 100_000):
+        stage.session_id = f"s{size}"
+        skill = stage.skill("read", stage.returning("x" * size), effects="unsafe")
+        (result,) = (await stage.run_graph(stage.calls("read"), skill)).values()
+        assert result in {"invalid_response", "x" * size}
+        assert 1 == len(skill.invocations)
 
 
 @pytest.mark.parametrize("fault", ["memory search", "memory archive", "suspend", "delegate"])

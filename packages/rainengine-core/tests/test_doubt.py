@@ -209,8 +209,12 @@ async def test_the_decision_is_not_asked_for_again(stage: Any) -> None:
     assert len(stage.provider.requests) == 1
 
 
-@pytest.mark.parametrize("effects", ["pure", "idempotent"])
-async def test_a_call_that_kills_processes_is_given_up(stage: Any, effects: str) -> None:
+@pytest.mark.parametrize(
+    ("effects", "result"), [("pure", "trap"), ("idempotent", "unknown_outcome")]
+)
+async def test_a_call_that_kills_processes_is_given_up(
+    stage: Any, effects: str, result: str
+) -> None:
     """A call that was interrupted again and again is not started for ever."""
     skill = stage.skill("s", stage.taking(4), effects=effects)
     engine = await crashed(stage, skill)
@@ -218,15 +222,15 @@ async def test_a_call_that_kills_processes_is_given_up(stage: Any, effects: str)
         await stage.interrupt(engine, stage.go_on)
         engine = stage.engine([Respond("x")], skill, ledger=stage.other_handle())
     await engine.advance(stage.go_on)
-    assert (await stage.results(), len(skill.invocations)) == ({"c1": "trap"}, MAX_RESUMED_ATTEMPTS)
+    assert (await stage.results(), len(skill.invocations)) == ({"c1": result}, MAX_RESUMED_ATTEMPTS)
 
 
 @pytest.mark.parametrize(
     ("effects", "result"),
-    [("unsafe", "unknown_outcome"), ("pure", "internal"), ("idempotent", "internal")],
+    [("unsafe", "unknown_outcome"), ("pure", "internal"), ("idempotent", "unknown_outcome")],
 )
 async def test_a_skill_that_is_gone_meanwhile(stage: Any, effects: str, result: str) -> None:
-    """A call whose skill the next process does not have is in doubt, or failed if harmless."""
+    """A call whose skill the next process does not have is in doubt, or failed if it is pure."""
     await crashed(stage, stage.skill("s", stage.taking(4), effects=effects))
     await stage.play(stage.engine([Respond("x")]), stage.go_on)
     assert await stage.results() == {"c1": result}
@@ -272,3 +276,22 @@ async def test_a_settled_result_says_how_many_attempts_it_took(stage: Any) -> No
     await stage.play(await crashed(stage, skill), stage.go_on)
     (result,) = await stage.records(ToolResult)
     assert result.attempts == 2
+
+
+@pytest.mark.parametrize(
+    ("effects", "result"),
+    [("unsafe", "unknown_outcome"), ("idempotent", "unknown_outcome"), ("pure", "cancelled")],
+)
+async def test_a_run_that_ends_on_an_interrupted_call(
+    stage: Any, effects: str, result: str
+) -> None:
+    """A call that was cut off before the deadline is in doubt, unless it is pure; it is told of."""
+    await crashed(stage, stage.skill("s", stage.taking(4), effects=effects))
+    stage.clock.jump(200_000)
+    skill = stage.skill("s", effects=effects)
+    (ended,) = await stage.play(stage.engine([], skill), stage.go_on)
+    assert ("deadline_exceeded", {"c1": result}) == (
+        ended.outcome.stop_reason,
+        await stage.results(),
+    )
+    assert ("in doubt: s (c1)" in ended.outcome.detail) == (effects != "pure")

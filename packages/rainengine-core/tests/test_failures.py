@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
 import pytest
 
 from rainengine.core import Continue, InMemoryLedger, Respond, RetryPolicy, run_until_terminal
@@ -14,7 +15,13 @@ from rainengine.core.errors import (
     LedgerUnavailable,
     SequenceConflict,
 )
-from rainengine.core.records import NewRecord, OutcomeRecord, Summary, TriggerRecord
+from rainengine.core.records import (
+    NewRecord,
+    OutcomeRecord,
+    Summary,
+    TriggerRecord,
+    UnknownRecord,
+)
 from rainengine.core.testing import FailAfter, FailBefore, FaultyLedger, IntakeBefore
 
 APPENDS = 7
@@ -130,7 +137,7 @@ def _open(inner: Any) -> Any:
     """A ledger without leases, which lets anybody append anything."""
 
     class Open:
-        tenant = inner.tenant
+        tenant, max_payload_bytes = inner.tenant, inner.max_payload_bytes
         append, read, head = inner.append, inner.read, inner.head
         list_sessions, find_outcome = inner.list_sessions, inner.find_outcome
 
@@ -152,3 +159,31 @@ async def test_a_ledger_without_capabilities_is_enough(stage: Any) -> None:
     assert (await run_until_terminal(engine, stage.request("a", text="a"))).outcome.response == "a"
     assert (await engine.advance(stage.go_on)).outcome.response == "b"
     assert (await engine.advance(stage.request("b", text="b"))).outcome.idempotent_replay
+
+
+async def test_a_ledger_need_not_be_hashable(stage: Any) -> None:
+    """A store made with `@attrs.define`, which compares by value, serves an engine."""
+    inner = stage.ledger
+
+    @attrs.define
+    class Valued:
+        tenant: str = inner.tenant
+        max_payload_bytes: int = inner.max_payload_bytes
+        append, read, head = inner.append, inner.read, inner.head
+        list_sessions, find_outcome = inner.list_sessions, inner.find_outcome
+
+    engine = stage.engine([Respond("x")], ledger=Valued())
+    assert "x" == (await engine.advance(stage.request())).outcome.response
+
+
+async def test_intake_of_a_newer_release_costs_no_result(stage: Any) -> None:
+    """A trigger of a version that this release cannot read is intake all the same."""
+    pay = stage.skill("pay", effects="unsafe")
+    newer = UnknownRecord(stored_kind="trigger", stored_version=9, payload="{}")
+    ledger = FaultyLedger(
+        InMemoryLedger(stage.clock, backing=stage.ledger),
+        {3: IntakeBefore([NewRecord(newer, 0, "t9")])},
+    )
+    engine = stage.engine([stage.calls("pay"), Respond("x")], pay, ledger=ledger)
+    assert "x" == (await stage.play(engine))[-1].outcome.response
+    assert ({"c1": "done"}, 1) == (await stage.results(), len(pay.invocations))

@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 import pytest
 
-from rainengine.core import Respond, verify_session
+from rainengine.core import InMemoryLedger, Respond, verify_session
 from rainengine.core.abc import Ledger
 from rainengine.core.errors import SessionNotFound, UsageError
 from rainengine.core.records import Head
@@ -134,3 +134,32 @@ async def test_a_ledger_has_to_show_what_it_hashed(stage: Any) -> None:
     ledger: Ledger = Opaque()  # type: ignore[assignment]
     with pytest.raises(UsageError, match="Opaque"):
         await verify_session(ledger, "s")
+
+
+async def test_a_session_that_goes_on_meanwhile_is_in_order(stage: Any) -> None:
+    """What is appended while a session is being verified is not held against it."""
+    session = await written(stage)
+    length = session.head.sequence
+    engine = stage.engine(lambda _: Respond("x"))
+    inner = stage.ledger
+
+    class GoesOn(InMemoryLedger):
+        async def read_encoded(self, session_id: str, **options: Any) -> Any:
+            await engine.advance(stage.request())
+            return await inner.read_encoded(session_id, **options)
+
+    answer = await verify_session(GoesOn(stage.clock, backing=inner), "s")
+    assert (True, length) == (answer.ok, answer.records)
+
+
+async def test_an_edited_snapshot_is_not_believed(stage: Any) -> None:
+    """A snapshot that was changed by hand is found, and an engine goes by the records instead."""
+    session = await written(stage, runs=40)
+    ((version, snapshot),) = session.snapshots.items()
+    forged = snapshot.payload.replace('"cost_micros":0', '"cost_micros":9000000')
+    assert forged != snapshot.payload
+    session.snapshots[version] = attrs.evolve(snapshot, payload=forged)
+    assert not (await verify_session(stage.ledger, "s")).ok
+    engine = stage.engine([Respond("still here")], ledger=stage.other_handle())
+    (result,) = await stage.play(engine)
+    assert "still here" == result.outcome.response

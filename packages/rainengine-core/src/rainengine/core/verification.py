@@ -47,16 +47,17 @@ async def verify_session(
     """
     if not isinstance(ledger, EncodedRecords):
         raise UsageError(f"{type(ledger).__name__} cannot show its encoded records")
-    checked = _Checked(ledger.tenant, session_id, anchor, await _snapshot(ledger, session_id))
+    snapshot = await _snapshot(ledger, session_id)
+    # In this order: what is appended from here on is none of this answer's business.
+    stored = await _head(ledger, session_id)
+    checked = _Checked(ledger.tenant, session_id, anchor, snapshot)
     try:
-        while page := await ledger.read_encoded(
-            session_id, after=checked.head.sequence, limit=_PAGE
-        ):
-            for entry in page:
+        while checked.head.sequence < stored.sequence:
+            page = await ledger.read_encoded(session_id, after=checked.head.sequence, limit=_PAGE)
+            for entry in page[: stored.sequence - checked.head.sequence]:
                 checked.take(entry)
-        stored = await ledger.head(session_id)
-        if checked.head.sequence == 0 and stored.sequence == 0:
-            raise SessionNotFound(session_id)
+            if not page:
+                break
         checked.end_at(stored)
     except _Broken as broken:
         return Verification(
@@ -70,6 +71,16 @@ async def verify_session(
     return Verification(
         session_id=session_id, ok=True, records=checked.head.sequence, head=checked.head
     )
+
+
+async def _head(ledger: Ledger, session_id: str) -> Head:
+    """The head to be verified. A session that has records has a head above 0."""
+    head = await ledger.head(session_id)
+    if head.sequence == 0:
+        if not await ledger.read(session_id, limit=1):
+            raise SessionNotFound(session_id)
+        head = await ledger.head(session_id)  # its first append may have come in between
+    return head
 
 
 async def _snapshot(ledger: Ledger, session_id: str) -> Snapshot | None:
@@ -142,13 +153,13 @@ class _Checked:
 
     def _agrees(self, snapshot: Snapshot) -> bool:
         try:
-            return codec.decode_value(snapshot.payload, SessionProjection) == self.projection
+            return codec.restore_projection(snapshot) == self.projection
         except LedgerCorrupt:
             return False
 
     def end_at(self, stored: Head) -> None:
         sequence = self.head.sequence
-        if stored != self.head:
+        if stored != self.head or not sequence:
             raise _Broken(sequence + 1, f"the session's head is {stored.sequence}, not {sequence}")
         if self.anchor is not None:
             raise _Broken(sequence + 1, f"is missing: the anchor is at {self.anchor.sequence}")

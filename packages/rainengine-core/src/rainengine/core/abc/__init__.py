@@ -23,7 +23,6 @@ from rainengine.core.abc._ledger import SessionState as SessionState
 from rainengine.core.abc._ledger import Snapshot as Snapshot
 from rainengine.core.abc._ledger import Snapshots as Snapshots
 from rainengine.core.abc._ledger import Watch as Watch
-from rainengine.core.abc._ledger import is_intake as is_intake
 from rainengine.core.abc._providers import EmbeddingProvider as EmbeddingProvider
 from rainengine.core.abc._providers import LlmProvider as LlmProvider
 from rainengine.core.abc._providers import ProviderDecision as ProviderDecision

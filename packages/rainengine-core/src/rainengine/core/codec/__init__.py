@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from rainengine.core.codec._admission import MAX_PAYLOAD_BYTES as MAX_PAYLOAD_BYTES
 from rainengine.core.codec._admission import check_identifier as check_identifier
+from rainengine.core.codec._admission import check_integer as check_integer
+from rainengine.core.codec._admission import clean_json as clean_json
 from rainengine.core.codec._admission import clean_text as clean_text
 from rainengine.core.codec._admission import parse_json as parse_json
 from rainengine.core.codec._appends import EncodedAppend as EncodedAppend
@@ -26,10 +28,11 @@ from rainengine.core.codec._shapes import schema_of as schema_of
 from rainengine.core.codec._shapes import structure as structure
 from rainengine.core.codec._shapes import to_json as to_json
 from rainengine.core.codec._shapes import to_json_object as to_json_object
+from rainengine.core.codec._snapshots import restore_projection as restore_projection
+from rainengine.core.codec._snapshots import save_projection as save_projection
 from rainengine.core.codec._wire import EncodedRecord as EncodedRecord
 from rainengine.core.codec._wire import decode as decode
 from rainengine.core.codec._wire import decode_value as decode_value
 from rainengine.core.codec._wire import encode as encode
 from rainengine.core.codec._wire import encode_batch as encode_batch
 from rainengine.core.codec._wire import encode_value as encode_value
-from rainengine.core.codec._wire import prepare as prepare

@@ -134,6 +134,15 @@ def clean_text(text: str) -> str:
     return _SURROGATE.sub("\ufffd", text).replace("\0", "\ufffd")
 
 
+def clean_json(value: JsonValue) -> JsonValue:
+    """Replace by U+FFFD what the rule forbids in all texts of a JSON value; for a model's."""
+    if isinstance(value, str):
+        return clean_text(value)
+    if isinstance(value, dict):
+        return {clean_text(key): clean_json(item) for key, item in value.items()}
+    return [clean_json(item) for item in value] if isinstance(value, list) else value
+
+
 def parse_json(text: str | bytes) -> JsonValue:
     """Parse JSON from outside under the admission rule.
 

@@ -69,10 +69,6 @@ def encode(record: Record, *, cap: int = admission.MAX_PAYLOAD_BYTES) -> tuple[s
     What is returned reads back equal to `record`.
     Raises `InadmissibleValue`, naming the path, for anything else.
     """
-    ready = _prepared.pop(id(record), None) if _prepared else None
-    if ready is not None and ready[0] is record:
-        admission.check_size(ready[1], cap)
-        return record.kind, record.version, ready[1].decode()
     if type(record) is UnknownRecord:
         return _encode_unknown(record, cap)
     shape = type(record)
@@ -81,24 +77,6 @@ def encode(record: Record, *, cap: int = admission.MAX_PAYLOAD_BYTES) -> tuple[s
     payload = _encode_admitted(record)
     admission.check_size(payload, cap)
     return shape.kind, shape.version, payload.decode()
-
-
-_prepared: dict[int, tuple[Record, bytes]] = {}
-_MAX_PREPARED = 256
-
-
-def prepare(record: Record) -> None:
-    """Encode a record that is about to be appended, to know whether it can be.
-
-    The append takes over what was encoded here. Raises `InadmissibleValue`.
-    """
-    if RECORDS.get(getattr(record, "kind", "")) is not type(record):
-        raise InadmissibleValue("$", f"{type(record).__name__} is not a kind of record")
-    payload = _encode_admitted(record)
-    admission.check_size(payload, admission.MAX_PAYLOAD_BYTES)
-    if len(_prepared) >= _MAX_PREPARED:
-        _prepared.clear()  # appends that never came
-    _prepared[id(record)] = record, payload
 
 
 def _encode_unknown(record: UnknownRecord, cap: int) -> tuple[str, int, str]:

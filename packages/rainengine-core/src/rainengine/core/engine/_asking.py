@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import attrs
 import trio
@@ -15,6 +15,7 @@ from rainengine.core.records import (
     Action,
     CallSkills,
     ContextManifest,
+    JsonObject,
     ModelDecision,
     Plan,
     PlannedSkillCall,
@@ -166,14 +167,27 @@ def _clean_calls(action: CallSkills) -> CallSkills:
 
 def _clean_call(call: PlannedSkillCall) -> PlannedSkillCall:
     return PlannedSkillCall(  # `attrs.evolve` takes five times as long
-        call_id=call.call_id,
-        name=call.name,
-        args=codec.to_json_object(call.args),
+        call_id=codec.clean_text(call.call_id),
+        name=codec.clean_text(call.name),
+        args=_clean_args(call.args),
         priority=call.priority,
-        depends_on=call.depends_on,
+        depends_on=_clean_names(call.depends_on),
         retry_policy=call.retry_policy,
         dry_run=call.dry_run,
     )
+
+
+def _clean_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    # A text would fall into its letters: it is left for the admission rule to refuse.
+    text = isinstance(cast(object, names), str)
+    return names if text else tuple(map(codec.clean_text, names))
+
+
+def _clean_args(args: JsonObject) -> JsonObject:
+    try:
+        return codec.to_json_object(args)
+    except InadmissibleValue:
+        return codec.to_json_object(codec.clean_json(args))
 
 
 _CLEANING: dict[type[Action], Callable[[Any], Action]] = {
@@ -206,15 +220,18 @@ def _raw(action: object) -> str:
 
 
 def storable(
-    step: int, action: object, context: ContextManifest, model: str | None
+    step: int, action: object, context: ContextManifest, model: str | None, *, cap: int
 ) -> tuple[ModelDecision, Action] | str:
-    """Return the decision as it can be stored, with its action; or why it cannot."""
+    """Return the decision as it can be stored, with its action; or why it cannot.
+
+    It has to leave a little of `cap` for the records that repeat it: a graph, an outcome.
+    """
     if not isinstance(action, Action):
         return f"$: {type(action).__name__} is not an action"
     try:
         action = cleaned(action)
         decision = ModelDecision(step=step, action=action, context=context, model=model)
-        codec.prepare(decision)
+        codec.encode(decision, cap=cap - min(4096, cap // 8))
     except (InadmissibleValue, TypeError, ValueError, AttributeError, RecursionError) as error:
         return str(error)
     return decision, action

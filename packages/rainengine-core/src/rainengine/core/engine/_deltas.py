@@ -24,6 +24,7 @@ from rainengine.core.records import (
     TaskCompleted,
     TaskFailed,
     TaskPlanned,
+    TriggerIntent,
     TriggerRecord,
     WakeCompleted,
     WakeRequested,
@@ -91,13 +92,29 @@ def index_after(
     agent = None
     for record in records:
         if isinstance(record, TriggerRecord):
-            state, agent = "running", record.agent.name
+            state = "running"
+            agent = record.agent.name if _begins(record, records) else agent
+        elif isinstance(record, TriggerIntent):
+            state = "running"
+            agent = _agent_waiting(projection, record.trigger_id) or agent
         elif isinstance(record, OutcomeRecord):
             state = _STATES[record.stop_reason] if not projection.queue else "running"
     wake_due = _wake_due_after(projection, events)
     if state is None and wake_due is None:
         return None
     return SessionIndex(state=state or "running", agent=agent, wake_due_at_ms=wake_due)
+
+
+def _begins(trigger: TriggerRecord, records: Sequence[Record]) -> bool:
+    return any(
+        isinstance(record, TriggerIntent) and record.trigger_id == trigger.trigger_id
+        for record in records
+    )
+
+
+def _agent_waiting(projection: SessionProjection, trigger_id: str) -> str | None:
+    waiting = (run.agent.name for run in projection.queue if run.trigger_id == trigger_id)
+    return next(waiting, None)
 
 
 def _wake_due_after(projection: SessionProjection, events: Sequence[KernelEvent]) -> int | None:

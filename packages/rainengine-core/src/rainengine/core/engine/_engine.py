@@ -28,7 +28,13 @@ from rainengine.core.engine._session import Holder, OpenSession, Outdated
 from rainengine.core.engine._sessions import SessionCache, turn
 from rainengine.core.engine._steps import Stepper
 from rainengine.core.environment import RandomIds, SystemClock
-from rainengine.core.errors import InvalidSkill, LeaseHeld, SessionBusy, SessionNotFound
+from rainengine.core.errors import (
+    InadmissibleValue,
+    InvalidSkill,
+    LeaseHeld,
+    SessionBusy,
+    SessionNotFound,
+)
 from rainengine.core.kernel import ContextBuilder, IntentClassifier, build_context, classify
 from rainengine.core.records import CancelRequest, EnginePolicy, NewRecord, ProviderConfig
 from rainengine.core.tools import check_schema
@@ -136,6 +142,8 @@ class AgentEngine:
             InadmissibleValue: the request breaks the admission rule; nothing was stored.
             LedgerError: the ledger failed; ``FenceLost`` means that another holder took over.
         """
+        if not isinstance(request, ProcessRequest | ContinueRequest):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InadmissibleValue("request", f"{type(request).__name__} is no request")
         attributes = {
             telemetry.AGENT_NAME: self._agent.name,
             telemetry.CONVERSATION: request.session_id,

@@ -34,6 +34,8 @@ from rainengine.core.records import (
     TriggerRecord,
 )
 
+_MAX_WAIT_MS = 2**53
+
 
 @attrs.frozen(kw_only=True)
 class Known:
@@ -62,6 +64,7 @@ class Patience:
     def of(cls, request: ProcessRequest | ContinueRequest) -> Patience:
         """What is left of the request's patience as it comes in."""
         wait_ms = request.wait_ms if isinstance(request, ProcessRequest) else 0
+        codec.check_integer("wait_ms", wait_ms, 0, _MAX_WAIT_MS)
         return cls(trio.current_time() + wait_ms / 1000)
 
 
@@ -87,8 +90,8 @@ class Intake:
             body_hash=_body_hash(request.trigger, scopes),
             agent=self.agent.ref,
             granted_scopes=scopes,
-            policy=request.policy or self.policy,
-            provider=request.provider or self.provider,
+            policy=self.policy if request.policy is None else request.policy,
+            provider=self.provider if request.provider is None else request.provider,
             traceparent=telemetry.current_traceparent(),
         )
 
@@ -96,6 +99,8 @@ class Intake:
         granted = cast(object, request.granted_scopes)
         if isinstance(granted, str) or not isinstance(granted, Iterable):
             raise InadmissibleValue("granted_scopes", f"{granted!r} is no sequence of texts")
+        if not all(isinstance(scope, str) for scope in cast(Iterable[object], granted)):
+            raise InadmissibleValue("granted_scopes", f"{granted!r} holds what is no text")
         default = self.agent.profile.default_scopes
         return tuple(dict.fromkeys((*default, *request.granted_scopes)))
 
@@ -144,7 +149,7 @@ class Intake:
         """Store the request's trigger beside whatever runs; it waits for its turn."""
         record = self.record_of(request)
         new = NewRecord(record, self.clock.now_ms(), record.trigger_id, request.idempotency_key)
-        index = SessionIndex(state="running", agent=self.agent.name)
+        index = SessionIndex(state="running")  # whose run is active is told when it begins
         try:
             appended = await self.backing.ledger.append(
                 request.session_id, [new], expected=None, index=index

@@ -19,13 +19,12 @@ import trio
 
 from rainengine.core import codec
 from rainengine.core.abc import (
+    INTAKE_KINDS,
     Appended,
     Clock,
     Lease,
     LeaseChange,
     SessionLeases,
-    Snapshot,
-    is_intake,
 )
 from rainengine.core.engine._deltas import events_in, index_after
 from rainengine.core.engine._ledgers import Backing
@@ -130,7 +129,7 @@ class OpenSession:
         if snapshot is None:
             return
         try:
-            self.projection = codec.decode_value(snapshot.payload, SessionProjection)
+            self.projection = codec.restore_projection(snapshot)
         except LedgerCorrupt:
             return  # a snapshot is disposable; the records are the truth
         self.head = Head(snapshot.sequence, snapshot.hash)
@@ -275,7 +274,7 @@ class OpenSession:
 
     async def _take_in_intake(self, conflict: SequenceConflict) -> None:
         tail = await self._read_from(self.head.sequence)
-        if not tail or not all(is_intake(record.record) for record in tail):
+        if not tail or not all(stored.kind in INTAKE_KINDS for stored in tail):
             raise conflict
         for record in tail:
             self._take_in(record)
@@ -321,15 +320,8 @@ class OpenSession:
         if fresh < limit or snapshots is None:
             return
         self.snapshot_sequence = self.head.sequence
-        snapshots.offer_snapshot(
-            self.session_id,
-            Snapshot(
-                projection_version=PROJECTION_VERSION,
-                sequence=self.head.sequence,
-                hash=self.head.hash,
-                payload=codec.encode_value(self.projection).decode(),
-            ),
-        )
+        snapshot = codec.save_projection(self.projection, self.head)
+        snapshots.offer_snapshot(self.session_id, snapshot)
 
 
 def _ends(batch: Sequence[Record]) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from weakref import WeakKeyDictionary
 
 import attrs
 import trio
@@ -14,8 +13,8 @@ from rainengine.core.abc import Clock, Ledger
 from rainengine.core.engine._ledgers import Backing
 from rainengine.core.engine._session import Holder, OpenSession
 
-_LOCKS: WeakKeyDictionary[Ledger, dict[str, _Turn]] = WeakKeyDictionary()
-"""By ledger handle, as two engines in one process may share one."""
+_TURNS: dict[tuple[int, str], _Turn] = {}
+"""By ledger handle, as two engines in one process may share one. Only while somebody waits."""
 
 
 @attrs.define(eq=False)
@@ -27,8 +26,8 @@ class _Turn:
 @asynccontextmanager
 async def turn(ledger: Ledger, session_id: str) -> AsyncGenerator[None]:
     """Wait for this process's turn on a session."""
-    turns = _LOCKS.setdefault(ledger, {})
-    mine = turns.setdefault(session_id, _Turn())
+    key = id(ledger), session_id
+    mine = _TURNS.setdefault(key, _Turn())
     mine.waiting += 1
     try:
         async with mine.lock:
@@ -36,7 +35,7 @@ async def turn(ledger: Ledger, session_id: str) -> AsyncGenerator[None]:
     finally:
         mine.waiting -= 1
         if not mine.waiting:
-            del turns[session_id]
+            del _TURNS[key]
 
 
 @attrs.define(eq=False)

@@ -129,7 +129,8 @@ class _Step:
         answer = asking.sound(answer)
         context = asking.manifest_of(request, seen)
         usage = asking.usage_records(step, answer)
-        stored = asking.storable(step, answer.action, context, answer.model)
+        cap = self.session.backing.ledger.max_payload_bytes
+        stored = asking.storable(step, answer.action, context, answer.model, cap=cap)
         reason = asking.usage_complaint(usage) or self._complaint(stored)
         if isinstance(stored, str) or reason is not None:
             refused = asking.invalid_decision(
@@ -259,6 +260,7 @@ class _Step:
                 fence=self.session.fence or 0,
             ),
             deadline_ms=deadline_ms(run, self.policy),
+            payload_bytes=self.session.backing.ledger.max_payload_bytes,
             cancelled=lambda: run.cancel_reason,
             clock=self.services.clock,
             ids=self.services.ids,
@@ -267,9 +269,26 @@ class _Step:
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the one exception that matters: a nursery wraps even a single one in a group."""
-    real = group.subgroup(lambda error: not isinstance(error, BaseExceptionGroup | trio.Cancelled))
-    first: BaseException = real or group
-    while isinstance(first, BaseExceptionGroup):
-        first = cast(BaseException, first.exceptions[0])
-    return first
+    """Return the one exception that matters: a nursery wraps even a single one in a group.
+
+    An interpreter's exit goes before an error, and an error before a cancellation.
+    """
+    for matters in (_is_exit, _is_error):
+        found = group.subgroup(matters)
+        if found is not None:
+            return _leaf(found)
+    return _leaf(group)
+
+
+def _is_exit(error: BaseException) -> bool:
+    return not isinstance(error, Exception | BaseExceptionGroup | trio.Cancelled)
+
+
+def _is_error(error: BaseException) -> bool:
+    return isinstance(error, Exception) and not isinstance(error, BaseExceptionGroup)
+
+
+def _leaf(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = cast(BaseException, error.exceptions[0])
+    return error

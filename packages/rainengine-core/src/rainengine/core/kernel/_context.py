@@ -77,7 +77,8 @@ def _input(trigger: r.Trigger) -> r.ChatMessage:
 
 def _facts_of(trigger: r.Trigger) -> r.JsonObject:
     facts = attrs.asdict(trigger, recurse=False)  # type: ignore[arg-type]  # every trigger is attrs
-    facts.pop("attachments", None)
+    for kept_back in ("attachments", "resume_token"):  # a token is nothing for a model to know
+        facts.pop(kept_back, None)
     return facts
 
 

@@ -77,7 +77,7 @@ def settle_open_calls(graph: Graph, reason: str) -> tuple[Record, ...]:
 
 
 def _abandoned(node: Node, reason: str) -> Ended:
-    if node.effects == "unsafe" and not node.call.dry_run:
+    if node.effects != "pure" and not node.call.dry_run:
         failure = ToolFailure(
             kind="unknown_outcome", message=f"was started and may have happened: {reason}"
         )

@@ -25,8 +25,6 @@ from rainengine.core.errors import EffectNotApplied, InadmissibleValue, SkillFai
 from rainengine.core.records import FailureKind, JsonValue, ToolFailure
 
 _MESSAGE_CHARACTERS = 500
-_VALUE_BYTES = codec.MAX_PAYLOAD_BYTES - 64 * 1024
-"""What a record holds beside its value has to have room too."""
 _NOTHING_HAPPENED = frozenset({"permission_denied", "capability_denied", "invalid_arguments"})
 _RETRYABLE = frozenset({"timeout", "trap", "internal"})
 
@@ -50,20 +48,33 @@ def failure(kind: FailureKind, message: str) -> ToolFailure:
     return ToolFailure(kind=kind, message=codec.clean_text(message)[:_MESSAGE_CHARACTERS])
 
 
-async def attempt(skill: Skill, invocation: SkillInvocation, timeout_s: float) -> Attempt:
-    """Call the skill once, for at most `timeout_s` seconds."""
+@attrs.frozen(kw_only=True)
+class Limits:
+    """What one attempt may take: time in seconds, and its value as JSON in bytes."""
+
+    timeout_s: float
+    value_bytes: int
+
+
+def value_bytes(payload_bytes: int) -> int:
+    """How large a value may be where a record may have `payload_bytes`: it needs room besides."""
+    return payload_bytes - min(64 * 1024, payload_bytes // 4)
+
+
+async def attempt(skill: Skill, invocation: SkillInvocation, limits: Limits) -> Attempt:
+    """Call the skill once, within `limits`."""
     attributes = {telemetry.TOOL_NAME: invocation.name, telemetry.TOOL_CALL: invocation.call_id}
     with telemetry.span(telemetry.EXECUTE_TOOL, invocation.name, attributes):
-        outcome = await _within(timeout_s, skill, invocation)
+        outcome = await _within(limits, skill, invocation)
         if outcome.failure is not None:
             telemetry.mark_failed(outcome.failure.kind)
         return outcome
 
 
-async def _within(timeout_s: float, skill: Skill, invocation: SkillInvocation) -> Attempt:
+async def _within(limits: Limits, skill: Skill, invocation: SkillInvocation) -> Attempt:
     try:
-        with trio.move_on_after(timeout_s):
-            return _answered(await skill.invoke(invocation))
+        with trio.move_on_after(limits.timeout_s):
+            return _answered(await skill.invoke(invocation), limits)
     except EffectNotApplied as error:
         return Attempt(failure=failure("internal", str(error)), harmless=True)
     except SkillFailure as error:
@@ -73,21 +84,21 @@ async def _within(timeout_s: float, skill: Skill, invocation: SkillInvocation) -
     # Outside of the time limit: a group may hold cancellations too, which the limit takes out.
     except Exception as error:  # noqa: BLE001  # a skill is somebody else's code
         return Attempt(failure=failure("internal", _told(error)))
-    return Attempt(failure=failure("timeout", f"took longer than {timeout_s * 1000:.0f} ms"))
+    return Attempt(failure=failure("timeout", f"took longer than {limits.timeout_s * 1000:.0f} ms"))
 
 
-def _answered(value: object) -> Attempt:
+def _answered(value: object, limits: Limits) -> Attempt:
     try:
-        return Attempt(value=storable(value))
+        return Attempt(value=storable(value, limits))
     except InadmissibleValue as error:
         return Attempt(failure=failure("invalid_response", str(error)))
     except Exception as error:  # noqa: BLE001  # the value is somebody else's as well
         return Attempt(failure=failure("invalid_response", _told(error)))
 
 
-def storable(value: object) -> JsonValue:
+def storable(value: object, limits: Limits) -> JsonValue:
     """Turn what a skill gave into JSON that fits into a result's record. `InadmissibleValue`."""
-    return codec.to_json_object({"value": value}, cap=_VALUE_BYTES)["value"]
+    return codec.to_json_object({"value": value}, cap=limits.value_bytes)["value"]
 
 
 def _told(error: Exception) -> str:
@@ -97,15 +108,15 @@ def _told(error: Exception) -> str:
         return type(error).__name__
 
 
-async def reconcile(skill: Skill, invocation: SkillInvocation, timeout_s: float) -> Reconciliation:
+async def reconcile(skill: Skill, invocation: SkillInvocation, limits: Limits) -> Reconciliation:
     """Ask the skill what became of a call in doubt; what it cannot say is undetermined."""
     if not isinstance(skill, Reconciler):
         return Undetermined()
     try:
-        with trio.move_on_after(timeout_s):
+        with trio.move_on_after(limits.timeout_s):
             answer = await skill.reconcile(invocation)
             if isinstance(answer, Settled):
-                return Settled(storable(answer.value))
+                return Settled(storable(answer.value, limits))
             return answer if isinstance(answer, NotStarted) else Undetermined()
     except Exception:  # noqa: BLE001  # a skill is somebody else's code
         return Undetermined()

@@ -36,7 +36,14 @@ from rainengine.core.abc import (
 from rainengine.core.kernel import Ended, Progress, Retried, backoff_ceiling_ms, progress
 from rainengine.core.projection import Graph, Node
 from rainengine.core.records import EnginePolicy, NodeStatus, Record, RetryPolicy, ToolFailure
-from rainengine.core.tools._attempts import Attempt, attempt, failure, reconcile
+from rainengine.core.tools._attempts import (
+    Attempt,
+    Limits,
+    attempt,
+    failure,
+    reconcile,
+    value_bytes,
+)
 from rainengine.core.tools._inspection import Inspection
 
 Commit: TypeAlias = Callable[[Sequence[Record]], Awaitable[None]]
@@ -77,6 +84,7 @@ class GraphRunner:
     policy: EnginePolicy
     context: SkillContext
     deadline_ms: int
+    payload_bytes: int
     cancelled: Callable[[], str | None]
     clock: Clock
     ids: IdSource
@@ -189,7 +197,7 @@ class GraphRunner:
         if halted is not None:
             return Attempt(failure=failure("cancelled", f"never called: {halted}"))
         invocation = self._invocation(node, number)
-        outcome = await attempt(skill, invocation, self._timeout_s(skill))
+        outcome = await attempt(skill, invocation, self._limits(skill))
         in_doubt = (
             node.effects == "unsafe"
             and outcome.failure is not None
@@ -202,7 +210,7 @@ class GraphRunner:
     async def _settle_doubt(
         self, skill: Skill, invocation: SkillInvocation, outcome: Attempt
     ) -> Attempt:
-        answer = await reconcile(skill, invocation, self._timeout_s(skill))
+        answer = await reconcile(skill, invocation, self._limits(skill))
         if isinstance(answer, Settled):
             return Attempt(value=answer.value)
         if isinstance(answer, NotStarted):
@@ -235,10 +243,10 @@ class GraphRunner:
     def _remaining_ms(self) -> int:
         return max(self.deadline_ms - self.clock.now_ms(), 0)
 
-    def _timeout_s(self, skill: Skill) -> float:
+    def _limits(self, skill: Skill) -> Limits:
         own = skill.manifest.resource_policy.timeout_ms
-        limit = min(own, self.policy.max_tool_timeout_ms, self._remaining_ms())
-        return max(limit, 1) / 1000
+        limit_ms = max(min(own, self.policy.max_tool_timeout_ms, self._remaining_ms()), 1)
+        return Limits(timeout_s=limit_ms / 1000, value_bytes=value_bytes(self.payload_bytes))
 
     def _invocation(self, node: Node, number: int) -> SkillInvocation:
         return SkillInvocation(
@@ -275,7 +283,7 @@ class GraphRunner:
         safe = node.effects != "unsafe" or node.call.dry_run
         if skill is not None and not safe:
             answer = await reconcile(
-                skill, self._invocation(node, node.attempt), self._timeout_s(skill)
+                skill, self._invocation(node, node.attempt), self._limits(skill)
             )
             if isinstance(answer, Settled):
                 return Ended(call_id=node.call.call_id, value=answer.value, attempts=node.attempt)
@@ -284,17 +292,18 @@ class GraphRunner:
             return None
         return Ended(
             call_id=node.call.call_id,
-            failure=_interrupted(node, safe=safe, registered=skill is not None),
+            failure=_interrupted(node, registered=skill is not None),
             attempts=node.attempt,
         )
 
 
-def _interrupted(node: Node, *, safe: bool, registered: bool) -> ToolFailure:
-    if not safe:
-        return failure("unknown_outcome", "it was interrupted and may or may not have happened")
+def _interrupted(node: Node, *, registered: bool) -> ToolFailure:
+    why = f"it was started {node.attempt} times without an end, and is not started again"
     if not registered:
-        return failure("internal", "it was interrupted and its skill is no longer registered")
-    return failure("trap", f"it was interrupted {node.attempt} times and is not started again")
+        why = "it was interrupted, and its skill is no longer registered"
+    if node.effects == "pure" or node.call.dry_run:
+        return failure("trap" if registered else "internal", why)
+    return failure("unknown_outcome", f"it may or may not have happened: {why}")
 
 
 def _timed_out(outcome: Attempt) -> bool:
