@@ -1,7 +1,8 @@
-"""Processes are killed wherever they can die, and nothing of promise is lost.
+"""Processes are killed where they can die, and nothing of promise is lost.
 
 The sweep itself is a script, because it forks, which only a process without threads may do.
-`RAINENGINE_SWEEP=full` takes every point of every workload.
+A plain run of these tests takes a slice: every n-th point of some workloads.
+`RAINENGINE_SWEEP=full` sweeps every workload, step by step; a workflow does so once a week.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ def reports() -> list[dict[str, Any]]:
 def test_killed_anywhere_it_ends_as_the_twin(reports: list[dict[str, Any]], kind: str) -> None:
     """Killed at scheduler steps, statements, bytes written or times, every run ends as its twin.
 
+    The slice takes every n-th step and statement of three workloads, the full sweep each one of
+    all workloads; sizes and times are samples in both.
     Nothing acknowledged is lost, nothing finished is done again, keyed effects happen once,
     and unsafe ones at most once, with an unknown outcome where it is not known.
     """
@@ -58,7 +61,7 @@ def test_the_kills_hit_tools(reports: list[dict[str, Any]]) -> None:
 
 
 def test_the_steps_are_swept_to_their_end(reports: list[dict[str, Any]]) -> None:
-    """The points of a sweep reach beyond the last step and the last statement of a whole run."""
+    """The points of a sweep, a slice too, reach beyond a whole run's last step and statement."""
     for report in reports:
         reach = report["points"] * report["every"]
         if report["kind"] == "step":
@@ -88,13 +91,16 @@ class OneFile:
     ids=lambda workload: workload.name,
 )
 async def test_a_crash_at_any_append_on_sqlite(workload: Workload, tmp_path: Path) -> None:
-    """Crashed before and after each append, a run on SQLite ends as its uncrashed twin."""
+    """Crashed before and after each append, a run on SQLite ends as its uncrashed twin.
+
+    The slice has two workloads and one crash a run. The full sweep has all workloads and
+    variants, and crashes twice at every pair of appends.
+    """
     numbers = iter(range(1_000_000))
     report = await differential(
         workload,
         lambda: OneFile(tmp_path / f"{next(numbers)}.db"),
         variants=VARIANTS if FULL else ("crash",),
-        stride=1 if FULL else 5,
     )
     report.check()
     assert report.trials >= 2 * report.appends

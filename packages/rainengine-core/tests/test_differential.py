@@ -90,7 +90,10 @@ async def findings(
 
 @pytest.mark.parametrize("given", WORKLOADS, ids=lambda given: given.name)
 async def test_a_crash_at_any_append_changes_nothing(given: Workload) -> None:
-    """Crashed, doubted or crashed twice at any append, a workload ends as if nothing had been."""
+    """Crashed, doubted or crashed twice at any append, a workload ends as if nothing had been.
+
+    The second crash is at every seventh append, at every one with `RAINENGINE_SWEEP=full`.
+    """
     report = await differential(given, stride=1 if FULL else 7)
     report.check()
     assert report.blows > 2 * report.appends
