@@ -182,6 +182,58 @@ async def test_a_holder_that_paused_looks_for_a_cancel_first(stage: Any) -> None
     assert (result.outcome.stop_reason, len(asked.requests)) == ("cancelled", 1)
 
 
+async def interrupted(stage: Any, engine: AgentEngine, deed: Any) -> None:
+    """Somebody does something during a long step, whose caller gives up after the next beat."""
+
+    async def later() -> None:
+        await trio.sleep(3)
+        await deed()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(later)
+        await stage.interrupt(engine, after=5)
+
+
+@pytest.mark.parametrize("where", ["provider", "tool"])
+async def test_a_beat_tells_of_a_cancel_before_anything_is_begun(stage: Any, where: str) -> None:
+    """What a heartbeat saw is taken in first: no model is asked and no call is made for nothing."""
+    skill = stage.skill("slow", stage.taking(9), timeout_ms=10_000)
+
+    async def decide(_: Any) -> Any:
+        if where == "provider":
+            await trio.sleep(9)
+        return stage.calls("slow")
+
+    other = stage.engine([], owner="two", ledger=stage.other_handle())
+    engine = stage.engine(decide, skill, lease_ttl_ms=6_000)
+    await interrupted(stage, engine, lambda: other.cancel("s", "enough"))
+    result = await engine.advance(stage.go_on)
+    while result.outcome is None:
+        result = await engine.advance(stage.go_on)
+    assert (result.outcome.stop_reason, result.outcome.detail) == ("cancelled", "enough")
+    assert len(stage.provider.requests) == 1
+    assert len(skill.invocations) == (where == "tool")
+
+
+async def test_a_beat_tells_of_a_message_before_the_next_append(stage: Any) -> None:
+    """What was submitted beside a long step costs the holder no conflict once a beat saw it."""
+    asked: list[Any] = []
+
+    async def decide(request: Any) -> Any:
+        asked.append(request)
+        await trio.sleep(9 if len(asked) == 1 else 0)
+        return Respond(request.trigger.content)
+
+    other = stage.engine([], owner="two", ledger=stage.other_handle())
+    ledger = FaultyLedger(stage.other_handle())
+    engine = stage.engine(decide, ledger=ledger, lease_ttl_ms=6_000)
+    await interrupted(stage, engine, lambda: other.submit(stage.request(text="more")))
+    appends = ledger.appends
+    assert (await engine.advance(stage.go_on)).outcome.response == "hello"
+    assert ledger.appends == appends + 1
+    assert (await engine.advance(stage.go_on)).outcome.response == "more"
+
+
 async def test_a_cancelled_graph_starts_no_further_call(stage: Any) -> None:
     """Calls that wait for their turn when the holder learns of the cancel never start."""
     engine: Any = None

@@ -196,6 +196,33 @@ async def test_a_holder_that_paused_notices_the_takeover_first(stage: Any) -> No
     assert len(mine.requests) == 1
 
 
+@pytest.mark.parametrize("texts", [("new",), ("new", "newer")], ids=["as long", "longer"])
+async def test_another_history_is_read_from_its_start(stage: Any, texts: Any) -> None:
+    """Of a session that was erased and begun anew, just as long or longer, nothing old is used."""
+
+    async def live(engine: Any, *texts: str) -> int:
+        for text in texts:
+            await stage.play(engine, stage.request(text=text))
+        return (await stage.ledger.head("s")).sequence
+
+    def echo(request: Any) -> Respond:
+        return Respond(request.trigger.content)
+
+    engine = stage.engine(echo)
+    asked = stage.provider.requests
+    known = await live(engine, "old")
+    del stage.ledger._shared.sessions["s"]
+    length = await live(stage.engine(echo, ledger=stage.other_handle()), *texts)
+    assert (length > known) == (len(texts) > 1)
+
+    result = await engine.advance(stage.go_on)
+    assert (result.outcome.response, result.idle) == (texts[-1], True)
+    await engine.advance(stage.request(text="next"))
+    prompt = str(asked[-1].messages)
+    assert [text in prompt for text in ("old", "new", "next")] == [False, True, True]
+    assert (await stage.replayed()).sequence == (await stage.ledger.head("s")).sequence
+
+
 async def test_two_engines_on_one_handle_take_turns(stage: Any, together: Any) -> None:
     """Advances of one session over one handle never overlap."""
     running: list[int] = []
