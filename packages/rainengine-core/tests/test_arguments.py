@@ -292,6 +292,35 @@ def test_references_that_multiply_are_refused(schema: dict[str, Any]) -> None:
         check_schema(schema)
 
 
+@pytest.mark.parametrize("keyword", ["anyOf", "oneOf", "allOf"])
+def test_ways_back_that_multiply_bound_the_nesting(keyword: str) -> None:
+    """Where a schema comes back to itself twice a level, deep arguments are refused, quickly."""
+    again = {"type": "array", "items": {"$ref": "#/$defs/n"}}
+    schema: Any = {
+        "properties": {"x": {"$ref": "#/$defs/n"}},
+        "$defs": {"n": {keyword: [again, dict(again)]}},
+    }
+    check_schema(schema)
+    for levels in (8, 16, 100):
+        nested: Any = 1
+        for _ in range(levels):
+            nested = [nested]
+        begin = time.monotonic()
+        assert argument_errors(schema, {"x": nested})
+        assert time.monotonic() - begin < 1
+
+
+def test_one_way_back_leaves_the_nesting_free() -> None:
+    """A list of lists of lists may be nested as deep as JSON may."""
+    schema: Any = {"properties": {"x": {"$ref": "#/$defs/n"}}, "$defs": {"n": {"type": "array"}}}
+    schema["$defs"]["n"]["items"] = {"$ref": "#/$defs/n"}
+    check_schema(schema)
+    nested: Any = []
+    for _ in range(150):
+        nested = [nested]
+    assert () == argument_errors(schema, {"x": nested})
+
+
 def test_a_reference_to_itself_ends() -> None:
     """A schema that refers to itself at the same place is answered, and quickly."""
     for schema in ({"$ref": "#"}, {"anyOf": [{"$ref": "#"}, {"$ref": "#"}]}):
@@ -334,8 +363,8 @@ def test_an_unchecked_schema_is_an_error_and_no_exception() -> None:
 
 def test_the_cache_is_bounded() -> None:
     """Compiled schemas are kept up to a bound, and equal schemas share one."""
-    first = _arguments._validator_of({"maxLength": 1})
-    assert first is _arguments._validator_of({"maxLength": 1})
+    first = _arguments._checker_of({"maxLength": 1})
+    assert first is _arguments._checker_of({"maxLength": 1})
     schemas: list[Any] = [{"maxLength": length} for length in range(2_000)]
     for schema in schemas:
         argument_errors(schema, {})

@@ -7,18 +7,32 @@ from typing import Any
 import attrs
 import pytest
 
-from rainengine.core import Continue, InMemoryLedger, Respond, RetryPolicy, run_until_terminal
+from rainengine.core import (
+    Continue,
+    InMemoryLedger,
+    Respond,
+    RetryPolicy,
+    Webhook,
+    run_until_terminal,
+)
 from rainengine.core.errors import (
     AppendUnknown,
+    InvalidSkill,
+    LedgerCorrupt,
     LedgerFull,
     LedgerIOError,
     LedgerUnavailable,
     SequenceConflict,
+    SkillFailure,
 )
 from rainengine.core.records import (
     NewRecord,
+    NodeCheckpoint,
     OutcomeRecord,
     Summary,
+    ToolExecutionGraph,
+    ToolNodeCheckpoint,
+    TriggerIntent,
     TriggerRecord,
     UnknownRecord,
 )
@@ -187,3 +201,91 @@ async def test_intake_of_a_newer_release_costs_no_result(stage: Any) -> None:
     engine = stage.engine([stage.calls("pay"), Respond("x")], pay, ledger=ledger)
     assert "x" == (await stage.play(engine))[-1].outcome.response
     assert ({"c1": "done"}, 1) == (await stage.results(), len(pay.invocations))
+
+
+async def test_a_record_that_does_not_fit_is_corrupt(stage: Any) -> None:
+    """A record that speaks of a call which is not there makes the session corrupt, not a crash."""
+    await stage.interrupt(
+        stage.engine([stage.calls("s")], stage.skill("s", stage.taking(9))), after=1
+    )
+    stray = NodeCheckpoint(call_id="nobody", skill="s", statuses=("succeeded",))
+    graph = (await stage.records(ToolExecutionGraph))[0]
+    record = ToolNodeCheckpoint(graph_id=graph.graph_id, step=1, nodes=(stray,))
+    lease = await stage.ledger.lease_of("s")
+    await stage.ledger.append("s", [NewRecord(record, 0)], expected=None, fence=lease.fence)
+    with pytest.raises(LedgerCorrupt, match="does not fit"):
+        await stage.engine([Respond("x")], ledger=stage.other_handle()).advance(stage.go_on)
+
+
+class Unspeakable(Exception):
+    """An error whose text is somebody else's code, which fails."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+class MuteFailure(SkillFailure):
+    """A failure of a skill's own making that says nothing properly."""
+
+    def __init__(self) -> None:
+        Exception.__init__(self)
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+@pytest.mark.parametrize("error", [Unspeakable(), MuteFailure()])
+async def test_an_error_that_cannot_be_shown_is_a_failure(stage: Any, error: Exception) -> None:
+    """What a skill or a provider raises is recorded, even where its own text raises."""
+    skill = stage.skill("s", stage.returning(error))
+    assert {"c1": "internal"} == await stage.run_graph(stage.calls("s"), skill)
+
+    def fail(_: Any) -> Any:
+        raise error
+
+    (result,) = await stage.play(stage.engine(fail), stage.request(session_id="other"))
+    assert "provider_failure" == result.outcome.stop_reason
+
+
+async def test_what_the_caller_changes_later_changes_nothing(stage: Any) -> None:
+    """A payload that is changed after the advance is what it was in the session's state."""
+    payload = {"a": [1]}
+    engine = stage.engine([Continue(), Respond("x")])
+    await engine.advance(stage.request(trigger=Webhook(source="w", payload=payload)))
+    payload["a"].append(2)
+    await engine.advance(stage.go_on)
+    part = stage.provider.requests[1].messages[0].parts[0]
+    assert [1] == part.value["payload"]["a"]
+
+
+async def test_a_classifier_that_fails_stops_no_trigger(stage: Any) -> None:
+    """A trigger whose classifier raises runs all the same, as unclassified."""
+
+    def classify(_: Any) -> str:
+        raise RuntimeError("broken")
+
+    engine = stage.engine([Respond("x")], classify=classify)
+    await engine.submit(stage.request())
+    assert "x" == (await engine.advance(stage.go_on)).outcome.response
+    assert ["unclassified"] == [record.intent for record in await stage.records(TriggerIntent)]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"name": "a b"},
+        {"name": "\0"},
+        {"version": ""},
+        {"effects": "weird"},
+        {"description": "\ud800"},
+        {"required_scopes": None},
+    ],
+)
+async def test_a_skill_that_could_not_be_offered_is_not_registered(
+    stage: Any, changes: dict[str, Any]
+) -> None:
+    """A manifest that a model or a ledger could not take is refused at registration."""
+    skill = stage.skill("s")
+    skill.manifest = attrs.evolve(skill.manifest, **changes)
+    with pytest.raises(InvalidSkill):
+        stage.engine([], skill)

@@ -7,7 +7,14 @@ from typing import Any
 import pytest
 import trio
 
-from rainengine.core import Continue, ContinueRequest, InMemoryLedger, Respond, ScheduledWake
+from rainengine.core import (
+    Continue,
+    ContinueRequest,
+    InMemoryLedger,
+    Respond,
+    ScheduledWake,
+    verify_session,
+)
 from rainengine.core.engine import AgentEngine
 from rainengine.core.errors import SessionNotFound
 from rainengine.core.records import (
@@ -275,3 +282,28 @@ async def test_what_is_not_there_cannot_be_cancelled_or_continued(stage: Any) ->
     with pytest.raises(SessionNotFound):
         await engine.advance(ContinueRequest(session_id="s"))
     assert await stage.stored() == []
+
+
+async def test_a_storm_of_intake_does_not_starve_the_holder(stage: Any) -> None:
+    """However fast others submit, the holder's steps get through, and the session is right."""
+    skill = stage.skill("pay", effects="unsafe")
+    engine = stage.engine([stage.calls("pay", "pay"), Respond("done")], skill)
+    other = stage.engine([], ledger=stage.other_handle(), owner="two")
+    done = trio.Event()
+
+    async def storm() -> None:
+        while not done.is_set():
+            await other.submit(stage.request(text="more"))
+
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            for _ in range(8):
+                nursery.start_soon(storm)
+            results = await stage.play(engine)
+            done.set()
+    assert "done" == results[-1].outcome.response
+    assert 2 == len(skill.invocations)
+    assert (await verify_session(stage.ledger, "s")).ok
+    session = engine._sessions._sessions["s"]
+    assert await session.refresh()
+    assert await stage.replayed() == session.projection

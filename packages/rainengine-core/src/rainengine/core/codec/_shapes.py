@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import msgspec
 
@@ -59,9 +59,18 @@ def to_json(value: object, *, cap: int = admission.MAX_PAYLOAD_BYTES) -> JsonVal
     return plain
 
 
-def copy_json(value: JsonObject) -> JsonObject:
-    """Copy a JSON object, so that whoever gets it cannot change the original."""
-    return cast(JsonObject, msgspec.to_builtins(value))
+J = TypeVar("J", bound=JsonValue)
+
+
+def copy_json(value: J) -> J:
+    """Copy a JSON value, so that whoever has one of the two cannot change the other.
+
+    What is no JSON value comes back as it is, for the admission rule to find.
+    """
+    try:
+        return cast(J, msgspec.to_builtins(value))
+    except (TypeError, ValueError, RecursionError):
+        return value
 
 
 def to_json_object(value: object, *, cap: int = admission.MAX_PAYLOAD_BYTES) -> JsonObject:

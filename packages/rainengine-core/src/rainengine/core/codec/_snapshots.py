@@ -32,7 +32,10 @@ def restore_projection(snapshot: Snapshot) -> SessionProjection:
     head = Head(snapshot.sequence, snapshot.hash)
     if digest != _digest(snapshot.projection_version, head, body.encode()):
         raise LedgerCorrupt(f"the snapshot at sequence {snapshot.sequence} is not what was saved")
-    return decode_value(body, SessionProjection)
+    projection = decode_value(body, SessionProjection)
+    if projection.sequence != snapshot.sequence:
+        raise LedgerCorrupt(f"the snapshot at sequence {snapshot.sequence} is not of that sequence")
+    return projection
 
 
 def _digest(version: int, head: Head, body: bytes) -> str:

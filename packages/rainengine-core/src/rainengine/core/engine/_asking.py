@@ -42,7 +42,7 @@ async def ask(
     with telemetry.span(telemetry.CHAT, request.config.model, attributes):
         answer = await _ask(provider, request, timeout_ms)
         if isinstance(answer, ProviderError):
-            telemetry.mark_failed(answer.kind)
+            telemetry.mark_failed(_kind_of(answer))
         return answer
 
 
@@ -66,10 +66,15 @@ async def _ask(
 
 def told(error: Exception) -> str:
     """Say what somebody else's code raised, even where the error itself cannot."""
+    return f"{type(error).__name__}: {shown(error, str)}"
+
+
+def shown(value: object, by: Callable[[object], str]) -> str:
+    """Show somebody else's value by `str` or `repr`, which may be their code too."""
     try:
-        return f"{type(error).__name__}: {error}"
-    except Exception:  # noqa: BLE001  # its `__str__` is somebody else's code too
-        return type(error).__name__
+        return codec.clean_text(by(value))
+    except Exception:  # noqa: BLE001  # whatever their code raises
+        return f"a {type(value).__name__} that cannot be shown"
 
 
 def _checked(answer: object) -> ProviderDecision:
@@ -108,8 +113,8 @@ def _figures(usage: Usage) -> dict[str, Any]:
     odd = [name for name, value in figures.items() if not _is_amount(value)]
     if not odd:
         return figures
-    shown = ", ".join(f"{name}={codec.clean_text(repr(figures[name]))}" for name in odd)
-    return figures | dict.fromkeys(odd, 0) | {"error": f"the provider reported {shown}"[:500]}
+    listed = ", ".join(f"{name}={shown(figures[name], repr)}" for name in odd)
+    return figures | dict.fromkeys(odd, 0) | {"error": f"the provider reported {listed}"[:500]}
 
 
 def _is_amount(value: object) -> bool:
@@ -126,7 +131,7 @@ def sound(decision: ProviderDecision) -> ProviderDecision:
     """Return the decision without what else in it could not be stored: model and cache."""
     model = decision.model
     if model is not None:
-        model = codec.clean_text(str(model))[:_MODEL_CHARACTERS]
+        model = shown(model, str)[:_MODEL_CHARACTERS]
     cache = decision.cache
     try:
         if cache is not None:
@@ -136,14 +141,19 @@ def sound(decision: ProviderDecision) -> ProviderDecision:
     return attrs.evolve(decision, model=model, cache=cache)
 
 
+def _kind_of(error: ProviderError) -> ProviderErrorKind:
+    kind: Any = getattr(error, "kind", None)  # a subclass may have left it out
+    return kind if kind in get_args(ProviderErrorKind) else "internal"
+
+
 def failure_record(step: int, model: str | None, error: ProviderError) -> ProviderUsage:
     """The record of a call that brought no decision."""
     return ProviderUsage(
         step=step,
         status="failed",
         model=model,
-        error_kind=error.kind if error.kind in get_args(ProviderErrorKind) else "internal",
-        error=codec.clean_text(str(error))[:500],
+        error_kind=_kind_of(error),
+        error=shown(error, str)[:500],
     )
 
 
@@ -213,10 +223,7 @@ def invalid_decision(
 
 
 def _raw(action: object) -> str:
-    try:
-        return codec.clean_text(f"{action!r:.{_RAW_CHARACTERS}}")
-    except Exception:  # noqa: BLE001  # nested too deep, or not ours at all
-        return f"a {type(action).__name__} that cannot be shown"
+    return shown(action, lambda value: f"{value!r:.{_RAW_CHARACTERS}}")
 
 
 def storable(

@@ -37,7 +37,7 @@ from rainengine.core.errors import (
 )
 from rainengine.core.kernel import ContextBuilder, IntentClassifier, build_context, classify
 from rainengine.core.records import CancelRequest, EnginePolicy, NewRecord, ProviderConfig
-from rainengine.core.tools import check_schema
+from rainengine.core.tools import check_manifest, check_schema
 
 if TYPE_CHECKING:
     from rainengine.core.records import OutcomeRecord
@@ -111,9 +111,10 @@ class AgentEngine:
     def register_skill(self, skill: Skill) -> None:
         """Offer a skill from the next step on.
 
-        Raises `InvalidSkill` where the name is taken or the schema is none.
+        Raises `InvalidSkill` where the name is taken or the manifest cannot be used.
         """
         name = skill.manifest.name
+        check_manifest(skill.manifest)
         if name in self._skills:
             raise InvalidSkill(name, "is registered already: unregister it first")
         try:
@@ -206,9 +207,9 @@ class AgentEngine:
     async def _repeat(self, session: OpenSession, known: Known) -> AdvanceResult:
         """Answer a request whose idempotency key was used before."""
         record = known.outcome
+        if record is None and session.may_be_behind() and not await session.refresh():
+            raise Outdated
         if record is None and not session.holding:
-            if not await session.refresh():
-                raise Outdated
             self._intake.check_free(session, known)
             record = await self._intake.outcome_since(session, known)
         if record is not None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import cast
+import logging
+from collections.abc import Collection
+from typing import Any, cast
 
 import attrs
 import trio
@@ -24,6 +25,7 @@ from rainengine.core.kernel import IntentClassifier, derived_events
 from rainengine.core.projection import Run
 from rainengine.core.records import (
     EnginePolicy,
+    JsonValue,
     KernelEventRecord,
     NewRecord,
     OutcomeRecord,
@@ -35,6 +37,9 @@ from rainengine.core.records import (
 )
 
 _MAX_WAIT_MS = 2**53
+_INTENT_CHARACTERS = 200
+UNCLASSIFIED = "unclassified"
+_log = logging.getLogger("rainengine.core")
 
 
 @attrs.frozen(kw_only=True)
@@ -86,7 +91,7 @@ class Intake:
         scopes = self._scopes(request)
         return TriggerRecord(
             trigger_id=self.ids.new_id(),
-            trigger=request.trigger,
+            trigger=_own_copy(request.trigger),
             body_hash=_body_hash(request.trigger, scopes),
             agent=self.agent.ref,
             granted_scopes=scopes,
@@ -97,9 +102,9 @@ class Intake:
 
     def _scopes(self, request: ProcessRequest) -> tuple[str, ...]:
         granted = cast(object, request.granted_scopes)
-        if isinstance(granted, str) or not isinstance(granted, Iterable):
+        if isinstance(granted, str) or not isinstance(granted, Collection):
             raise InadmissibleValue("granted_scopes", f"{granted!r} is no sequence of texts")
-        if not all(isinstance(scope, str) for scope in cast(Iterable[object], granted)):
+        if not all(isinstance(scope, str) for scope in cast(Collection[object], granted)):
             raise InadmissibleValue("granted_scopes", f"{granted!r} holds what is no text")
         default = self.agent.profile.default_scopes
         return tuple(dict.fromkeys((*default, *request.granted_scopes)))
@@ -108,12 +113,14 @@ class Intake:
         """The records by which a trigger becomes the active run."""
         trigger = run.trigger
         try:
-            intent = self.classify(trigger)
+            intent = codec.clean_text(self.classify(trigger))[:_INTENT_CHARACTERS]
             events = derived_events(trigger, run.trigger_id)
-        except Exception:
+        except Exception:  # noqa: BLE001  # see below
             # Where the trigger itself breaks the rule, that is the error to be told of.
             codec.encode(TriggerRecord(trigger_id="", trigger=trigger, body_hash=""))
-            raise
+            # A classifier is the host's code: it may fail, and no trigger may be stuck for it.
+            _log.exception("the classifier failed on a %s", type(trigger).__name__)
+            intent, events = UNCLASSIFIED, derived_events(trigger, run.trigger_id)
         return [
             TriggerIntent(trigger_id=run.trigger_id, intent=intent),
             *(KernelEventRecord(event) for event in events),
@@ -225,6 +232,15 @@ class Intake:
     def is_free(self, owner: str | None, expires_at_ms: int) -> bool:
         """Whether a lease is nobody's by now."""
         return owner is None or expires_at_ms <= self.clock.now_ms()
+
+
+def _own_copy(trigger: Trigger) -> Trigger:
+    """Copy the JSON in a trigger: the caller may go on changing it after it was stored."""
+    for name in ("payload", "observation", "context", "metadata"):
+        part: JsonValue = getattr(trigger, name, None)
+        if isinstance(part, dict | list):
+            trigger = attrs.evolve(cast(Any, trigger), **{name: codec.copy_json(part)})
+    return trigger
 
 
 def _body_hash(trigger: Trigger, scopes: tuple[str, ...]) -> str:

@@ -125,10 +125,10 @@ class OpenSession:
         snapshots = self.backing.snapshots
         if snapshots is None:
             return
-        snapshot = await snapshots.load_snapshot(self.session_id, PROJECTION_VERSION)
-        if snapshot is None:
-            return
         try:
+            snapshot = await snapshots.load_snapshot(self.session_id, PROJECTION_VERSION)
+            if snapshot is None:
+                return
             self.projection = codec.restore_projection(snapshot)
         except LedgerCorrupt:
             return  # a snapshot is disposable; the records are the truth
@@ -142,12 +142,46 @@ class OpenSession:
         (it was erased, or restored): the session has to be loaded from its start.
         """
         self.told_of_news = False
-        if self.backing.leases is not None:
-            self.lease = await self.backing.leases.lease_of(self.session_id)
-            self.holding = self.holding and self.fence == self.lease.fence
-            self.fence = self.lease.fence
-            if self.lease.head == self.head:
-                return True
+        if await self._read_lease() == self.head:
+            return True
+        if not await self._read_tail():
+            return False
+        await self._check_head()
+        return True
+
+    async def _read_lease(self) -> Head | None:
+        """Learn who holds the session; return the head that goes with it."""
+        if self.backing.leases is None:
+            return None
+        self.lease = await self.backing.leases.lease_of(self.session_id)
+        self.holding = self.holding and self.fence == self.lease.fence
+        self.fence = self.lease.fence
+        return self.lease.head
+
+    async def _check_head(self) -> None:
+        """Raise `LedgerCorrupt` where the session's row and its records cannot both be right.
+
+        A head is stored together with its records: those behind it must be there, and it must
+        not be behind those that are. Without this, whoever appends would be refused for ever.
+        """
+        head = None if self.lease is None else self.lease.head
+        if head is not None and head.sequence < self.head.sequence:
+            head = await self._read_lease()  # others may have appended in between
+        if head is None or head == self.head:
+            return
+        if head.sequence <= self.head.sequence or not await self._more_records():
+            raise LedgerCorrupt(
+                f"session {self.session_id!r} has its head at {head.sequence} and its last record"
+                f" at {self.head.sequence}: verify it, and restore it from a backup or an export"
+            )
+
+    async def _more_records(self) -> bool:
+        before = self.head.sequence
+        for record in await self._read_from(before):
+            self._take_in(record)
+        return self.head.sequence > before
+
+    async def _read_tail(self) -> bool:
         known = self.head.sequence
         tail = await self._read_from(max(known - 1, 0))
         if known:
@@ -183,7 +217,14 @@ class OpenSession:
             after = page[-1].sequence
 
     def _take_in(self, record: StoredRecord) -> None:
-        fold(self.projection, record.sequence, record)
+        try:
+            fold(self.projection, record.sequence, record)
+        except (LookupError, ValueError, TypeError, AttributeError) as error:
+            self.stale = True
+            raise LedgerCorrupt(
+                f"record {record.sequence} of session {self.session_id!r} does not fit those"
+                " before it: verify the session, and restore it from a backup or an export"
+            ) from error
         self.head = Head(record.sequence, record.hash)
 
     # Appending.
@@ -230,13 +271,14 @@ class OpenSession:
         self.emitted += events_in(batch)
 
     async def _append(self, new: Sequence[NewRecord], batch: Sequence[Record]) -> Appended:
+        expected: Head | None = self.head
         while True:
             lease = self._lease_for(batch)
             try:
                 appended = await self.backing.ledger.append(
                     self.session_id,
                     new,
-                    expected=self.head,
+                    expected=expected,
                     fence=self.fence,
                     lease=lease,
                     index=index_after(self.projection, batch, events_in(batch)),
@@ -247,11 +289,24 @@ class OpenSession:
                 if isinstance(error, FenceLost):
                     raise
                 await self._take_in_intake(error)
+                # Under the lease nothing but intake can come in between, and that without end:
+                # from here on the fence alone has to hold, and the head is whatever it is.
+                # Only an end with nothing behind it has to know what comes right before it.
+                fenced = lease is not None and (self.projection.queue or not _ends(batch))
+                expected = None if fenced else self.head
             else:
+                await self._catch_up_to(appended.first_sequence)
                 self.extended_at_ms = new[0].occurred_at_ms if new else self.clock.now_ms()
                 self.fence = self.fence if lease is None else appended.fence
                 self.holding = lease.action != "free" if lease is not None else not _ends(batch)
                 return appended
+
+    async def _catch_up_to(self, first_sequence: int) -> None:
+        """Take in the intake that came right before an append at whatever head there was."""
+        missing = first_sequence - 1 - self.head.sequence
+        if missing > 0:
+            for record in (await self._read_from(self.head.sequence))[:missing]:
+                self._take_in(record)
 
     def _with_claim(self, records: Sequence[Record]) -> list[Record]:
         if self.holding or self.backing.leases is None or self.projection.run is None:

@@ -107,6 +107,7 @@ class _Step:
         self, work: Callable[[trio.Nursery], Awaitable[OutcomeRecord | None]]
     ) -> OutcomeRecord | None:
         """Do the work while the lease is kept alive."""
+        outcome = None
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.session.keep_alive)
@@ -186,7 +187,7 @@ class _Step:
         self, step: int, error: ProviderError, timeout_ms: int
     ) -> OutcomeRecord | None:
         record = asking.failure_record(step, self.run.provider.model, error)
-        finish = Finish("provider_failure", f"{error.kind}: {record.error}")
+        finish = Finish("provider_failure", f"{record.error_kind}: {record.error}")
         if isinstance(error, asking.NoAnswer) and timeout_ms < self.policy.provider_timeout_ms:
             limit = self.policy.max_execution_time_ms
             finish = Finish("deadline_exceeded", f"max_execution_time_ms={limit} is over")

@@ -23,6 +23,7 @@ from rainengine.core.records import (
 )
 
 READY_TO_ACT = 0.7
+_NAME_LIMIT = 256
 
 
 @attrs.frozen(kw_only=True)
@@ -64,6 +65,9 @@ def _about_calls(action: CallSkills, policy: EnginePolicy) -> str | None:
         return "the list of calls is empty"
     if len(calls) > policy.max_ready_tool_nodes:
         return f"{len(calls)} calls in one step, the limit is {policy.max_ready_tool_nodes}"
+    long = [text for call in calls for text in (call.call_id, call.name) if len(text) > _NAME_LIMIT]
+    if long:
+        return f"an id or name has {len(long[0])} characters, the limit is {_NAME_LIMIT}"
     named = [call.call_id for call in calls if call.call_id]
     twice = sorted({call_id for call_id in named if named.count(call_id) > 1})
     if twice:

@@ -54,7 +54,8 @@ def breaker_is_open(
     recent = history.recent
     if len(recent) < BREAKER_MIN_CALLS or recent.count(False) / len(recent) < threshold:
         return False
-    if now_ms - history.last_failure_at_ms < BREAKER_COOL_DOWN_MS:
+    # A clock that was set back counts as cooled down: better one trial too early than none.
+    if 0 <= now_ms - history.last_failure_at_ms < BREAKER_COOL_DOWN_MS:
         return True
     return tried and not recent[-1]
 
@@ -116,7 +117,7 @@ REFUSALS: tuple[tuple[FailureKind, Refusal], ...] = (
 def refusal(facts: CallFacts, policy: EnginePolicy) -> ToolFailure | None:
     """Return why the call may not start, or None."""
     if facts.manifest is None:
-        message = f"there is no skill named {facts.call.name!r}"
+        message = f"there is no skill named {facts.call.name!r:.200}"
         return ToolFailure(kind="invalid_arguments", message=message)
     for kind, reason_of in REFUSALS:
         reason = reason_of(facts, facts.manifest, policy)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rainengine.core.tools._arguments import argument_errors as argument_errors
 from rainengine.core.tools._arguments import check_schema as check_schema
 from rainengine.core.tools._decorator import NativeSkill as NativeSkill
+from rainengine.core.tools._decorator import check_manifest as check_manifest
 from rainengine.core.tools._decorator import skill as skill
 from rainengine.core.tools._inspection import Inspection as Inspection
 from rainengine.core.tools._inspection import Inspector as Inspector

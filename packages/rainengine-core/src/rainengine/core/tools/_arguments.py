@@ -7,13 +7,17 @@ A schema may come from a third party (a sandboxed skill, another server), so it 
   back-references, which it cannot do, are refused when the skill is registered.
 - References that multiply (each of n definitions naming the next one twice makes 2^n checks)
   are refused, as are schemas over `MAX_SCHEMA_BYTES`.
+- Where a schema comes back to itself in several ways, each level of nesting in the arguments
+  multiplies the checks: arguments may be nested only so deep that these stay bounded.
 
 As the standard says, `format` is an annotation and asserts nothing.
 """
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
+from itertools import islice
 from typing import TYPE_CHECKING, NoReturn
 
 import attrs
@@ -29,6 +33,7 @@ MAX_ERRORS = 8
 MAX_ERROR_CHARACTERS = 200
 MAX_SCHEMA_BYTES = 256 * 1024
 MAX_CHECKS = 20_000
+"""How often parts of a schema may be checked: once expanded, and for nested arguments."""
 MAX_CACHED = 1024
 _UNEVALUATED = {"unevaluatedItems", "unevaluatedProperties"}  # these check what is below again
 _NAMES = ("$id", "$anchor", "$dynamicAnchor")
@@ -43,9 +48,7 @@ def check_schema(schema: JsonObject) -> None:
         raise ValueError(f"is not JSON: {error}") from error
     if len(encoded) > MAX_SCHEMA_BYTES:
         raise ValueError(f"has {len(encoded)} bytes of JSON, the limit is {MAX_SCHEMA_BYTES}")
-    if _Expansion(schema).of(schema) > MAX_CHECKS:
-        raise ValueError(f"its references multiply to more than {MAX_CHECKS} checks")
-    _compiled(encoded)
+    _checker(encoded)
 
 
 def argument_errors(
@@ -57,21 +60,32 @@ def argument_errors(
     At most `MAX_ERRORS` errors of at most `MAX_ERROR_CHARACTERS` characters. Never raises.
     """
     try:
-        validator = _validator_of(schema)
+        checker = _checker_of(schema)
         if not admitted:
             args = codec.to_json(args)  # what is nested without end would overflow the stack
-        return () if validator.is_valid(args) else tuple(_told(validator, args))
+        return checker.errors(args)
     except (InadmissibleValue, ValueError, TypeError, RecursionError) as error:
         return (f"$: cannot be checked: {error}"[:MAX_ERROR_CHARACTERS],)
 
 
-def _told(validator: Draft202012Validator, args: JsonValue) -> list[str]:
-    told: list[str] = []
-    for error in validator.iter_errors(args):
-        told.append(_sentence(error))
-        if len(told) == MAX_ERRORS:
-            break
-    return told
+@attrs.frozen(eq=False)
+class _Checker:
+    """A compiled schema, and how deep arguments may be nested for it."""
+
+    validator: Draft202012Validator
+    max_depth: int | None
+
+    def errors(self, args: JsonValue) -> tuple[str, ...]:
+        if self.max_depth is not None and not _is_within(args, self.max_depth):
+            return (f"$: nested deeper than {self.max_depth} levels, too deep for this schema",)
+        if self.validator.is_valid(args):
+            return ()
+        return tuple(map(_sentence, islice(self.validator.iter_errors(args), MAX_ERRORS)))
+
+
+def _is_within(value: JsonValue, depth: int) -> bool:
+    parts = _parts(value)
+    return not parts or (depth > 0 and all(_is_within(part, depth - 1) for part in parts))
 
 
 def _sentence(error: ValidationError) -> str:
@@ -83,48 +97,69 @@ def _sentence(error: ValidationError) -> str:
     return f"{path[:60]}: {rule}: {error.message}"[:MAX_ERROR_CHARACTERS]
 
 
-_by_identity: dict[int, tuple[JsonObject, Draft202012Validator]] = {}
+_by_identity: dict[int, tuple[JsonObject, _Checker]] = {}
 
 
-def _validator_of(schema: JsonObject) -> Draft202012Validator:
+def _checker_of(schema: JsonObject) -> _Checker:
     known = _by_identity.get(id(schema))
     if known is not None and known[0] is schema:
         return known[1]
-    validator = _compiled(codec.encode_value(schema))
+    checker = _checker(codec.encode_value(schema))
     if len(_by_identity) >= MAX_CACHED:
         _by_identity.clear()
-    _by_identity[id(schema)] = schema, validator
-    return validator
+    _by_identity[id(schema)] = schema, checker
+    return checker
 
 
 @lru_cache(maxsize=MAX_CACHED)
-def _compiled(schema: bytes) -> Draft202012Validator:
+def _checker(schema: bytes) -> _Checker:
     # Needed only once a skill is registered; importing it here keeps it off the start-up path.
     from jsonschema_rs import Draft202012Validator, RegexOptions, ValidationError
 
+    expanded = _Expansion(codec.parse_json(schema)).all()
+    if expanded.checks > MAX_CHECKS:
+        raise ValueError(f"its references multiply to more than {MAX_CHECKS} checks")
     try:
-        return Draft202012Validator(
+        validator = Draft202012Validator(
             schema.decode(), retriever=_refuse, pattern_options=RegexOptions()
         )
     except ValidationError as error:
         raise ValueError(f"cannot be used: {error.message}"[:MAX_ERROR_CHARACTERS]) from error
+    return _Checker(validator, expanded.max_depth())
 
 
 def _refuse(uri: str) -> NoReturn:
     raise ValueError(f"{uri} is outside the document")
 
 
+@attrs.frozen
+class _Expanded:
+    """What a part of a schema expands to: checks, and ways back to where it is a part of."""
+
+    checks: int = 0
+    ways_back: int = 0
+
+    def __add__(self, other: _Expanded) -> _Expanded:
+        return _Expanded(self.checks + other.checks, self.ways_back + other.ways_back)
+
+    def max_depth(self) -> int | None:
+        """How deep arguments may be nested; None for any depth."""
+        if self.ways_back <= 1:
+            return None
+        return int(math.log(MAX_CHECKS / self.checks, self.ways_back))
+
+
 @attrs.define(eq=False)
 class _Expansion:
     """Counts the checks that a schema expands to when its references are followed.
 
-    A reference back to where one came from goes deeper into the arguments, which are finite,
-    and is counted once. A reference by name counts for every place that has the name.
+    A reference back to where one came from goes deeper into the arguments; it is a way back, and
+    not followed. A reference by name counts for every place that has the name.
     """
 
-    document: JsonObject
+    document: JsonValue
     _named: dict[str, list[JsonValue]] = attrs.field(factory=dict[str, list[JsonValue]])
-    _known: dict[int, int] = attrs.field(factory=dict[int, int])
+    _known: dict[int, _Expanded] = attrs.field(factory=dict[int, _Expanded])
 
     def __attrs_post_init__(self) -> None:
         self._collect_names(self.document)
@@ -137,30 +172,35 @@ class _Expansion:
         for item in _parts(part):
             self._collect_names(item)
 
-    def of(self, part: JsonValue) -> int:
-        """The checks of one part of the document."""
+    def all(self) -> _Expanded:
+        """Expand the whole document."""
+        return self._of(self.document)
+
+    def _of(self, part: JsonValue) -> _Expanded:
         if not isinstance(part, dict | list):
-            return 0
+            return _Expanded()
         if id(part) not in self._known:
-            self._known[id(part)] = 1
-            self._known[id(part)] = self._count(part)
+            self._known[id(part)] = _Expanded(1, 1)  # for whoever comes back while it is open
+            self._known[id(part)] = self._expand(part)
         return self._known[id(part)]
 
-    def _count(self, part: JsonObject | list[JsonValue]) -> int:
+    def _expand(self, part: JsonObject | list[JsonValue]) -> _Expanded:
         if isinstance(part, list):
-            return sum(map(self.of, part))
+            return sum(map(self._of, part), _Expanded())
         _check_dialect(part.get("$schema"))
-        count = 1 + sum(self.of(item) for key, item in part.items() if key != "$defs")
+        inside = [item for key, item in part.items() if key != "$defs"]
         for keyword in ("$ref", "$dynamicRef"):
-            count += sum(map(self.of, self._targets(part.get(keyword))))
-        return count * 2 if _UNEVALUATED & part.keys() else count
+            inside += self._targets(part.get(keyword))
+        expanded = sum(map(self._of, inside), _Expanded(checks=1))
+        return expanded + expanded if _UNEVALUATED & part.keys() else expanded
 
     def _targets(self, reference: JsonValue) -> list[JsonValue]:
         if not isinstance(reference, str):
             return []
         base, _, fragment = reference.partition("#")
         if not fragment.startswith("/"):
-            return self._named.get(_last_part(reference), [])
+            named = self._named.get(_last_part(reference), [])
+            return named if fragment or base else [self.document]
         roots = self._named.get(_last_part(base), []) if base else [self.document]
         return [_at(root, fragment) for root in roots]
 

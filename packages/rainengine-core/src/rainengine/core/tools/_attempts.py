@@ -6,7 +6,7 @@ Only cancellation and the interpreter's own exits pass through.
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import Any, get_args
 
 import attrs
 import trio
@@ -26,6 +26,7 @@ from rainengine.core.records import FailureKind, JsonValue, ToolFailure
 
 _MESSAGE_CHARACTERS = 500
 _NOTHING_HAPPENED = frozenset({"permission_denied", "capability_denied", "invalid_arguments"})
+_SAYS_ENOUGH = EffectNotApplied | SkillFailure
 _RETRYABLE = frozenset({"timeout", "trap", "internal"})
 
 
@@ -76,10 +77,11 @@ async def _within(limits: Limits, skill: Skill, invocation: SkillInvocation) -> 
         with trio.move_on_after(limits.timeout_s):
             return _answered(await skill.invoke(invocation), limits)
     except EffectNotApplied as error:
-        return Attempt(failure=failure("internal", str(error)), harmless=True)
+        return Attempt(failure=failure("internal", _told(error)), harmless=True)
     except SkillFailure as error:
-        kind: FailureKind = error.kind if error.kind in get_args(FailureKind) else "internal"
-        chosen = failure(kind, str(error))
+        said: Any = getattr(error, "kind", None)  # a subclass may have left it out
+        kind: FailureKind = said if said in get_args(FailureKind) else "internal"
+        chosen = failure(kind, _told(error))
         return Attempt(failure=chosen, harmless=kind in _NOTHING_HAPPENED)
     # Outside of the time limit: a group may hold cancellations too, which the limit takes out.
     except Exception as error:  # noqa: BLE001  # a skill is somebody else's code
@@ -103,9 +105,10 @@ def storable(value: object, limits: Limits) -> JsonValue:
 
 def _told(error: Exception) -> str:
     try:
-        return f"{type(error).__name__}: {error}"
+        message = str(error)
     except Exception:  # noqa: BLE001  # its `__str__` is somebody else's code too
         return type(error).__name__
+    return message if isinstance(error, _SAYS_ENOUGH) else f"{type(error).__name__}: {message}"
 
 
 async def reconcile(skill: Skill, invocation: SkillInvocation, limits: Limits) -> Reconciliation:

@@ -6,9 +6,10 @@ import inspect
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ParamSpec, TypeVar, get_args, overload
+from typing import Any, ParamSpec, TypeVar, cast, get_args, overload
 
-from rainengine.core.errors import InvalidSkill
+from rainengine.core import codec
+from rainengine.core.errors import InadmissibleValue, InvalidSkill
 from rainengine.core.records import EffectClass, ResourcePolicy, RetryPolicy, SkillManifest
 from rainengine.core.tools._native import NativeSkill as NativeSkill
 from rainengine.core.tools._native import Reconcile, ReconcilingSkill
@@ -99,7 +100,7 @@ def skill(
             approval_required=approval_required,
             circuit_breaker_threshold=circuit_breaker_threshold,
         )
-        _check_manifest(manifest)
+        _check_options(manifest)
         _check_dry_run(manifest, signature)
         return _build(undecorated, manifest, signature, reconcile)
 
@@ -150,7 +151,29 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str) and bool(value)
 
 
-def _check_manifest(manifest: SkillManifest) -> None:
+def check_manifest(manifest: SkillManifest) -> None:
+    """Raise `InvalidSkill` where an engine could not offer or record a skill; for any skill."""
+    try:
+        codec.to_json(manifest)
+    except InadmissibleValue as error:
+        raise InvalidSkill(f"{manifest.name!s:.64}", f"its manifest: {error}") from error
+    rules = {
+        "its name must be 1 to 64 of a-z A-Z 0-9 _ -, which model APIs take":
+            _is_text(manifest.name) and _NAME.fullmatch(manifest.name),
+        "its description must be a text": isinstance(cast(object, manifest.description), str),
+        "its version must be a text that is not empty": _is_text(manifest.version),
+        f"effects={manifest.effects!r} must be one of {', '.join(get_args(EffectClass))}":
+            manifest.effects in get_args(EffectClass),
+        "its required scopes must be a tuple of texts":
+            isinstance(cast(object, manifest.required_scopes), tuple)
+            and all(map(_is_text, manifest.required_scopes)),
+    }  # fmt: skip
+    for reason, holds in rules.items():
+        if not holds:
+            raise InvalidSkill(f"{manifest.name!s:.64}", reason)
+
+
+def _check_options(manifest: SkillManifest) -> None:
     resources, retry = manifest.resource_policy, manifest.resource_policy.retry_policy
     breaker = manifest.circuit_breaker_threshold
     factor = retry.backoff_multiplier
