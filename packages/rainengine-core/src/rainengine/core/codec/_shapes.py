@@ -59,16 +59,16 @@ def to_json(value: object, *, cap: int = admission.MAX_PAYLOAD_BYTES) -> JsonVal
     return plain
 
 
-J = TypeVar("J", bound=JsonValue)
+T = TypeVar("T", bound=JsonValue)
 
 
-def copy_json(value: J) -> J:
+def copy_json(value: T) -> T:
     """Copy a JSON value, so that whoever has one of the two cannot change the other.
 
     What is no JSON value comes back as it is, for the admission rule to find.
     """
     try:
-        return cast(J, msgspec.to_builtins(value))
+        return cast(T, msgspec.to_builtins(value))
     except (TypeError, ValueError, RecursionError):
         return value
 
