@@ -8,6 +8,7 @@ from rainengine.core.codec._admission import check_integer as check_integer
 from rainengine.core.codec._admission import clean_json as clean_json
 from rainengine.core.codec._admission import clean_text as clean_text
 from rainengine.core.codec._admission import parse_json as parse_json
+from rainengine.core.codec._admission import shown as shown
 from rainengine.core.codec._appends import EncodedAppend as EncodedAppend
 from rainengine.core.codec._appends import encode_append as encode_append
 from rainengine.core.codec._contract import make_converter as make_converter

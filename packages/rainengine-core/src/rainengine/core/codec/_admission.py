@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import attrs
@@ -132,6 +133,14 @@ def check_integer(name: str, value: object, low: int, high: int) -> None:
 def clean_text(text: str) -> str:
     """Replace what the rule forbids by U+FFFD; for text that a model wrote."""
     return _SURROGATE.sub("\ufffd", text).replace("\0", "\ufffd")
+
+
+def shown(value: object, by: Callable[[object], str]) -> str:
+    """Show somebody else's value by `str` or `repr`, which may be their code too, and clean it."""
+    try:
+        return clean_text(by(value))
+    except Exception:  # noqa: BLE001  # whatever their code raises
+        return f"a {type(value).__name__} that cannot be shown"
 
 
 def clean_json(value: JsonValue) -> JsonValue:

@@ -66,15 +66,7 @@ async def _ask(
 
 def told(error: Exception) -> str:
     """Say what somebody else's code raised, even where the error itself cannot."""
-    return f"{type(error).__name__}: {shown(error, str)}"
-
-
-def shown(value: object, by: Callable[[object], str]) -> str:
-    """Show somebody else's value by `str` or `repr`, which may be their code too."""
-    try:
-        return codec.clean_text(by(value))
-    except Exception:  # noqa: BLE001  # whatever their code raises
-        return f"a {type(value).__name__} that cannot be shown"
+    return f"{type(error).__name__}: {codec.shown(error, str)}"
 
 
 def _checked(answer: object) -> ProviderDecision:
@@ -113,7 +105,7 @@ def _figures(usage: Usage) -> dict[str, Any]:
     odd = [name for name, value in figures.items() if not _is_amount(value)]
     if not odd:
         return figures
-    listed = ", ".join(f"{name}={shown(figures[name], repr)}" for name in odd)
+    listed = ", ".join(f"{name}={codec.shown(figures[name], repr)}" for name in odd)
     return figures | dict.fromkeys(odd, 0) | {"error": f"the provider reported {listed}"[:500]}
 
 
@@ -131,7 +123,7 @@ def sound(decision: ProviderDecision) -> ProviderDecision:
     """Return the decision without what else in it could not be stored: model and cache."""
     model = decision.model
     if model is not None:
-        model = shown(model, str)[:_MODEL_CHARACTERS]
+        model = codec.shown(model, str)[:_MODEL_CHARACTERS]
     cache = decision.cache
     try:
         if cache is not None:
@@ -153,7 +145,7 @@ def failure_record(step: int, model: str | None, error: ProviderError) -> Provid
         status="failed",
         model=model,
         error_kind=_kind_of(error),
-        error=shown(error, str)[:500],
+        error=codec.shown(error, str)[:500],
     )
 
 
@@ -223,7 +215,7 @@ def invalid_decision(
 
 
 def _raw(action: object) -> str:
-    return shown(action, lambda value: f"{value!r:.{_RAW_CHARACTERS}}")
+    return codec.shown(action, lambda value: f"{value!r:.{_RAW_CHARACTERS}}")
 
 
 def storable(

@@ -9,14 +9,11 @@ import attrs
 
 from rainengine.core.abc import (
     Appended,
-    LeaseChange,
     Ledger,
-    OutboxItem,
-    SessionIndex,
 )
 from rainengine.core.errors import RainEngineError
-from rainengine.core.records import Head, NewRecord
-from rainengine.core.testing._forwarding import Forwarding
+from rainengine.core.records import NewRecord
+from rainengine.core.testing._forwarding import Forwarding, Send
 
 
 class SimulatedCrash(BaseException):
@@ -81,16 +78,8 @@ class CrashingLedger(Forwarding):
         """Return another tenant's ledger in the same process."""
         return CrashingLedger(inner, _fate=self._fate)
 
-    async def append(
-        self,
-        session_id: str,
-        records: Sequence[NewRecord],
-        *,
-        expected: Head | None,
-        fence: int | None = None,
-        lease: LeaseChange | None = None,
-        index: SessionIndex | None = None,
-        outbox: Sequence[OutboxItem] = (),
+    async def around_append(
+        self, session_id: str, records: Sequence[NewRecord], send: Send
     ) -> Appended:
         """Append, unless this is where the process dies."""
         fate = self._fate
@@ -100,15 +89,7 @@ class CrashingLedger(Forwarding):
         if fatal and fate.when == "before":
             raise fate.die()
         try:
-            appended = await self._inner.append(
-                session_id,
-                records,
-                expected=expected,
-                fence=fence,
-                lease=lease,
-                index=index,
-                outbox=outbox,
-            )
+            appended = await send()
         except RainEngineError as error:
             if fatal:
                 raise fate.die() from error

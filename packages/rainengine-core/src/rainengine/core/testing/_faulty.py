@@ -7,10 +7,10 @@ from typing import TypeAlias
 
 import attrs
 
-from rainengine.core.abc import Appended, LeaseChange, Ledger, OutboxItem, SessionIndex
+from rainengine.core.abc import Appended, Ledger
 from rainengine.core.errors import LedgerError
-from rainengine.core.records import Head, NewRecord
-from rainengine.core.testing._forwarding import Forwarding
+from rainengine.core.records import NewRecord
+from rainengine.core.testing._forwarding import Forwarding, Send
 
 
 @attrs.frozen
@@ -74,16 +74,8 @@ class FaultyLedger(Forwarding):
         """Return another tenant's ledger on the same storage."""
         return FaultyLedger(inner, _faults=self._faults)
 
-    async def append(
-        self,
-        session_id: str,
-        records: Sequence[NewRecord],
-        *,
-        expected: Head | None,
-        fence: int | None = None,
-        lease: LeaseChange | None = None,
-        index: SessionIndex | None = None,
-        outbox: Sequence[OutboxItem] = (),
+    async def around_append(
+        self, session_id: str, records: Sequence[NewRecord], send: Send
     ) -> Appended:
         """Append, with the fault that was chosen for this one."""
         fault = self._faults.next()
@@ -91,15 +83,7 @@ class FaultyLedger(Forwarding):
             raise fault.error
         if isinstance(fault, IntakeBefore):
             await self._inner.append(session_id, fault.records, expected=None)
-        appended = await self._inner.append(
-            session_id,
-            records,
-            expected=expected,
-            fence=fence,
-            lease=lease,
-            index=index,
-            outbox=outbox,
-        )
+        appended = await send()
         if isinstance(fault, FailAfter):
             raise fault.error
         return appended

@@ -8,12 +8,24 @@ and capabilities that are yet to be invented pass through as well.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import cache, wraps
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
-from rainengine.core.abc import Ledger, LedgerStore, SessionPage, SessionQuery
-from rainengine.core.records import Head, OutcomeRecord, StoredRecord
+from rainengine.core.abc import (
+    Appended,
+    LeaseChange,
+    Ledger,
+    LedgerStore,
+    OutboxItem,
+    SessionIndex,
+    SessionPage,
+    SessionQuery,
+)
+from rainengine.core.records import Head, NewRecord, OutcomeRecord, StoredRecord
+
+Send: TypeAlias = Callable[[], Awaitable[Appended]]
+"""Passes on the append that a wrapper stands before."""
 
 
 class Forwarding:
@@ -51,6 +63,38 @@ class Forwarding:
     def max_payload_bytes(self) -> int:
         """The largest JSON text of a record that the ledger takes, in bytes."""
         return self._inner.max_payload_bytes
+
+    async def append(
+        self,
+        session_id: str,
+        records: Sequence[NewRecord],
+        *,
+        expected: Head | None,
+        fence: int | None = None,
+        lease: LeaseChange | None = None,
+        index: SessionIndex | None = None,
+        outbox: Sequence[OutboxItem] = (),
+    ) -> Appended:
+        """Append, in the way of `around_append`."""
+
+        async def send() -> Appended:
+            return await self._inner.append(
+                session_id,
+                records,
+                expected=expected,
+                fence=fence,
+                lease=lease,
+                index=index,
+                outbox=outbox,
+            )
+
+        return await self.around_append(session_id, records, send)
+
+    async def around_append(
+        self, session_id: str, records: Sequence[NewRecord], send: Send
+    ) -> Appended:
+        """What happens around an append; `send` passes it on."""
+        return await send()
 
     async def read(
         self, session_id: str, *, after: int = 0, limit: int = 1000

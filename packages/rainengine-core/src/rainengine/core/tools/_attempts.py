@@ -104,10 +104,7 @@ def storable(value: object, limits: Limits) -> JsonValue:
 
 
 def _told(error: Exception) -> str:
-    try:
-        message = str(error)
-    except Exception:  # noqa: BLE001  # its `__str__` is somebody else's code too
-        return type(error).__name__
+    message = codec.shown(error, str)
     return message if isinstance(error, _SAYS_ENOUGH) else f"{type(error).__name__}: {message}"
 
 

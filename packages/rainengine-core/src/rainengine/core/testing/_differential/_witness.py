@@ -14,23 +14,19 @@ import attrs
 
 from rainengine.core.abc import (
     Appended,
-    LeaseChange,
     Ledger,
     LlmProvider,
     NotStarted,
-    OutboxItem,
     ProviderDecision,
     ProviderRequest,
     Reconciler,
     Reconciliation,
-    SessionIndex,
     Settled,
     Skill,
     SkillInvocation,
 )
 from rainengine.core.errors import EffectNotApplied
 from rainengine.core.records import (
-    Head,
     ModelDecision,
     NewRecord,
     Record,
@@ -40,7 +36,7 @@ from rainengine.core.records import (
     ToolResult,
 )
 from rainengine.core.testing._differential._receivers import call_label, label_of
-from rainengine.core.testing._forwarding import Forwarding
+from rainengine.core.testing._forwarding import Forwarding, Send
 
 PAGE = 1000
 
@@ -174,26 +170,10 @@ class _WatchedLedger(Forwarding):
     def beside(self, inner: Ledger) -> Ledger:
         return _WatchedLedger(inner, self._report)
 
-    async def append(
-        self,
-        session_id: str,
-        records: Sequence[NewRecord],
-        *,
-        expected: Head | None,
-        fence: int | None = None,
-        lease: LeaseChange | None = None,
-        index: SessionIndex | None = None,
-        outbox: Sequence[OutboxItem] = (),
+    async def around_append(
+        self, session_id: str, records: Sequence[NewRecord], send: Send
     ) -> Appended:
-        appended = await self._inner.append(
-            session_id,
-            records,
-            expected=expected,
-            fence=fence,
-            lease=lease,
-            index=index,
-            outbox=outbox,
-        )
+        appended = await send()
         head = appended.head
         self._report(Acknowledged(session_id, head.sequence, head.hash.hex(), facts_of(records)))
         return appended
