@@ -169,6 +169,10 @@ class LedgerReadOnly(LedgerUnavailable):
     """The storage does not allow writing; check permissions and mount options."""
 
 
+class LedgerAccessDenied(LedgerUnavailable):
+    """The storage refuses this user: correct the credentials, or grant the missing rights."""
+
+
 class LedgerIOError(LedgerUnavailable):
     """The operating system failed to read or write the storage."""
 
@@ -286,6 +290,10 @@ class EffectNotApplied(FaultError):
 
     The engine then knows that the call is not in doubt, and may retry it.
     """
+
+
+class Undeliverable(FaultError):
+    """Raised by an `OutboxPublisher` for a row that its receiver will never accept."""
 
 
 class SkillFailure(FaultError):

@@ -117,12 +117,13 @@ def head(session_id: str, row: Row) -> Head:
     return Head(sequence, digest)
 
 
-def lease(session_id: str, row: Row) -> Lease:
+def lease(session_id: str, row: Row, now_ms: int) -> Lease:
     """Return the lease from owner, expiry, fence, sequence and hash. Raises `LedgerCorrupt`."""
     if tuple(map(type, row)) not in _LEASE_SHAPES:
         raise _corrupt(session_id, f"its lease is {row!r:.300}")
     owner, expires_at_ms, fence, sequence, digest = cast("Any", row)
-    return Lease(owner=owner, expires_at_ms=expires_at_ms, fence=fence, head=Head(sequence, digest))
+    head = Head(sequence, digest)
+    return Lease(owner=owner, expires_at_ms=expires_at_ms, fence=fence, head=head, now_ms=now_ms)
 
 
 def snapshot(row: Row) -> Snapshot | None:

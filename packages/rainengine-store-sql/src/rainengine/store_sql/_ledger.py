@@ -136,7 +136,7 @@ class SqlLedger:
     async def lease_of(self, session_id: str) -> Lease:
         """Return the session's lease, expired or not, with its fence and the head."""
         work = partial(reads.lease, sql=self._parts.statements, key=self._key(session_id))
-        return await self._parts.readers.run(work)
+        return await self._parts.readers.run(partial(work, now_ms=self._clock.now_ms()))
 
     async def heartbeat(self, session_id: str, *, owner: str, fence: int, ttl_ms: int) -> Head:
         """Extend the lease and return the head. Raises `FenceLost`."""

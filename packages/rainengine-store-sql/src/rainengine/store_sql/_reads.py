@@ -41,12 +41,12 @@ def head(connection: Connection, *, sql: Statements, key: Key) -> Head:
     return _genesis(key) if row is None else decoding.head(key[1], row)
 
 
-def lease(connection: Connection, *, sql: Statements, key: Key) -> Lease:
+def lease(connection: Connection, *, sql: Statements, key: Key, now_ms: int) -> Lease:
     """Return a session's lease with its head."""
     row = connection.execute(sql.lease, key).fetchone()
     if row is None:
-        return Lease(owner=None, expires_at_ms=0, fence=0, head=_genesis(key))
-    return decoding.lease(key[1], row)
+        return Lease(owner=None, expires_at_ms=0, fence=0, head=_genesis(key), now_ms=now_ms)
+    return decoding.lease(key[1], row, now_ms)
 
 
 def _genesis(key: Key) -> Head:

@@ -37,3 +37,12 @@ from rainengine.core.abc._skills import Skill as Skill
 from rainengine.core.abc._skills import SkillContext as SkillContext
 from rainengine.core.abc._skills import SkillInvocation as SkillInvocation
 from rainengine.core.abc._skills import Undetermined as Undetermined
+from rainengine.core.abc._work import DeadLetter as DeadLetter
+from rainengine.core.abc._work import DuePosition as DuePosition
+from rainengine.core.abc._work import DueSession as DueSession
+from rainengine.core.abc._work import Outbox as Outbox
+from rainengine.core.abc._work import OutboxEntry as OutboxEntry
+from rainengine.core.abc._work import OutboxPublisher as OutboxPublisher
+from rainengine.core.abc._work import OutboxReport as OutboxReport
+from rainengine.core.abc._work import WorkKind as WorkKind
+from rainengine.core.abc._work import WorkQueue as WorkQueue

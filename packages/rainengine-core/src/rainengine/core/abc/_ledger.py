@@ -69,12 +69,21 @@ class Appended:
 
 @attrs.frozen(kw_only=True)
 class Lease:
-    """Who holds a session. `owner` is None where nobody does; times are Unix milliseconds."""
+    """Who holds a session. `owner` is None where nobody does; times are Unix milliseconds.
+
+    `now_ms` is when this was read by the clock that the ledger judges leases by.
+    """
 
     owner: str | None
     expires_at_ms: int
     fence: int
     head: Head
+    now_ms: int = attrs.field(eq=False)
+
+    @property
+    def left_ms(self) -> int:
+        """For how long it is still held, in milliseconds; 0 where anybody may take it."""
+        return 0 if self.owner is None else max(self.expires_at_ms - self.now_ms, 0)
 
 
 @attrs.frozen(kw_only=True)

@@ -200,7 +200,7 @@ class Intake:
         lease = session.lease
         if lease is None or lease.owner == session.holder.owner:
             return
-        if not self.is_free(lease.owner, lease.expires_at_ms) and self.backing.watch is not None:
+        if lease.left_ms and self.backing.watch is not None:
             raise HeldElsewhere(known)
 
     async def outcome_since(self, session: OpenSession, known: Known) -> OutcomeRecord | None:
@@ -220,18 +220,13 @@ class Intake:
         with trio.move_on_at(patience.until):
             while True:
                 lease = await leases.lease_of(session_id)
-                if self.is_free(lease.owner, lease.expires_at_ms):
+                if not lease.left_ms:
                     return
                 if await self.backing.ledger.find_outcome(session_id, known.idempotency_key):
                     return
-                left_ms = max(lease.expires_at_ms - self.clock.now_ms(), 0)
-                with trio.move_on_after(left_ms / 1000 + 0.001):
+                with trio.move_on_after(lease.left_ms / 1000 + 0.001):
                     await watch.wait_past(session_id, lease.head.sequence)
         raise RunInProgress(session_id, known.trigger_id)
-
-    def is_free(self, owner: str | None, expires_at_ms: int) -> bool:
-        """Whether a lease is nobody's by now."""
-        return owner is None or expires_at_ms <= self.clock.now_ms()
 
 
 def _own_copy(trigger: Trigger) -> Trigger:

@@ -182,7 +182,7 @@ class InMemoryTenant:
     async def lease_of(self, session_id: str) -> Lease:
         """Return the session's lease, expired or not, with its fence and the head."""
         await trio.lowlevel.checkpoint()
-        return self._session(session_id).lease()
+        return self._session(session_id).lease(self._clock.now_ms())
 
     async def heartbeat(self, session_id: str, *, owner: str, fence: int, ttl_ms: int) -> Head:
         """Extend the lease and return the head. Raises `FenceLost`."""

@@ -160,10 +160,14 @@ class Session:
         if (owner, fence) == (self.owner, self.fence):
             self.owner, self.expires_at_ms = None, 0
 
-    def lease(self) -> Lease:
+    def lease(self, now_ms: int) -> Lease:
         """The lease as it stands, expired or not."""
         return Lease(
-            owner=self.owner, expires_at_ms=self.expires_at_ms, fence=self.fence, head=self.head
+            owner=self.owner,
+            expires_at_ms=self.expires_at_ms,
+            fence=self.fence,
+            head=self.head,
+            now_ms=now_ms,
         )
 
     def info(self) -> SessionInfo:
