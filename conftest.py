@@ -1,4 +1,4 @@
-"""Runs the Python code blocks of every page of the documentation as tests.
+"""Runs the Python code blocks of every page of the documentation as tests, and loads fixtures.
 
 The blocks of a page share one namespace and run in order, in an empty folder of their own.
 """
@@ -12,6 +12,8 @@ from types import ModuleType
 import pytest
 from sybil import Document, Sybil
 from sybil.parsers.myst import PythonCodeBlockParser, SkipParser
+
+pytest_plugins = ["testbed.fixtures"]
 
 
 class Page(Document):
