@@ -24,9 +24,10 @@ from rainengine.core.engine._requests import (
     ProcessRequest,
     Submitted,
 )
-from rainengine.core.engine._session import Holder, OpenSession, Outdated
+from rainengine.core.engine._session import OpenSession, Outdated
 from rainengine.core.engine._sessions import SessionCache, turn
 from rainengine.core.engine._steps import Stepper
+from rainengine.core.engine._tenure import Holder
 from rainengine.core.environment import RandomIds, SystemClock
 from rainengine.core.errors import (
     InadmissibleValue,
@@ -187,7 +188,7 @@ class AgentEngine:
         return self._result(session, accepted, outcome)
 
     async def _continue(self, session: OpenSession) -> AdvanceResult:
-        if session.may_be_behind() and not await session.refresh():
+        if session.tenure.may_be_behind() and not await session.refresh():
             raise Outdated
         projection = session.projection
         if projection.sequence == 0:
@@ -207,9 +208,9 @@ class AgentEngine:
     async def _repeat(self, session: OpenSession, known: Known) -> AdvanceResult:
         """Answer a request whose idempotency key was used before."""
         record = known.outcome
-        if record is None and session.may_be_behind() and not await session.refresh():
+        if record is None and session.tenure.may_be_behind() and not await session.refresh():
             raise Outdated
-        if record is None and not session.holding:
+        if record is None and not session.tenure.holding:
             self._intake.check_free(session, known)
             record = await self._intake.outcome_since(session, known)
         if record is not None:

@@ -197,8 +197,8 @@ class Intake:
 
     def check_free(self, session: OpenSession, known: Known) -> None:
         """Raise `HeldElsewhere` where another process works on the session just now."""
-        lease = session.lease
-        if lease is None or lease.owner == session.holder.owner:
+        lease = session.tenure.lease
+        if lease is None or lease.owner == session.tenure.holder.owner:
             return
         if lease.left_ms and self.backing.watch is not None:
             raise HeldElsewhere(known)

@@ -11,7 +11,9 @@ import trio
 
 from rainengine.core.abc import Clock, Ledger
 from rainengine.core.engine._ledgers import Backing
-from rainengine.core.engine._session import Holder, OpenSession
+from rainengine.core.engine._loading import load, take_for_new
+from rainengine.core.engine._session import OpenSession
+from rainengine.core.engine._tenure import Holder
 
 _TURNS: dict[tuple[int, str], _Turn] = {}
 """By ledger handle, as two engines in one process may share one. Only while somebody waits."""
@@ -58,9 +60,7 @@ class SessionCache:
         session = self._sessions.pop(session_id, None)
         if session is None or session.stale:
             parts = self.backing, session_id, self.holder, self.clock
-            session = (
-                OpenSession.assume_new(*parts) if assume_new else await OpenSession.load(*parts)
-            )
+            session = take_for_new(*parts) if assume_new else await load(*parts)
         session.emitted = []
         return session
 
@@ -68,7 +68,7 @@ class SessionCache:
         """Have a remembered session look for news before its next step."""
         session = self._sessions.get(session_id)
         if session is not None:
-            session.told_of_news = True
+            session.tenure.told_of_news = True
 
     def keep(self, session: OpenSession) -> None:
         """Remember a session after use, unless an append left it in doubt."""

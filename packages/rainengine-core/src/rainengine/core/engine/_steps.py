@@ -258,7 +258,7 @@ class _Step:
                 graph_id=graph.graph_id,
                 step=graph.step,
                 granted_scopes=run.granted_scopes,
-                fence=self.session.fence or 0,
+                fence=self.session.tenure.fence or 0,
             ),
             deadline_ms=deadline_ms(run, self.policy),
             payload_bytes=self.session.backing.ledger.max_payload_bytes,
