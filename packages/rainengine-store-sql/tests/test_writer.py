@@ -24,11 +24,13 @@ from rainengine.store_sql import (
     Batch,
     Change,
     Committed,
+    Draft,
     Key,
     SessionRow,
     SqlLedgerStore,
     StoreSettings,
     Value,
+    Verdict,
     absent,
     judge,
     open_store,
@@ -78,8 +80,17 @@ class FakeDatabase:
         self.connections.append(FakeConnection())
         return self.connections[-1]
 
-    def begin(self, connection: FakeConnection) -> None:
+    def begin(self, connection: FakeConnection, timeout_s: float | None = None) -> None:
         assert not connection.closed
+
+    def commit(self, connection: FakeConnection) -> None:
+        assert not connection.closed
+
+    def append_within(self, connection: FakeConnection, draft: Draft) -> Verdict:
+        return judge(draft, self.rows.get(draft.key, absent(draft.key)), {})
+
+    def lost(self, connection: FakeConnection) -> bool:
+        return False
 
     def commit_batch(self, connection: FakeConnection, batch: Batch) -> Committed:
         self.begin(connection)
@@ -89,9 +100,7 @@ class FakeDatabase:
             raise self.faults.pop(0)
         if self.poison in {draft.key[1] for draft in batch.drafts}:
             raise ZeroDivisionError("poison")
-        verdicts = [
-            judge(draft, self.rows.get(draft.key, absent(draft.key)), {}) for draft in batch.drafts
-        ]
+        verdicts = [self.append_within(connection, draft) for draft in batch.drafts]
         for verdict in verdicts:
             if isinstance(verdict, Change):
                 self.rows[verdict.row.tenant, verdict.row.session_id] = verdict.row

@@ -161,6 +161,10 @@ class LedgerBusy(LedgerUnavailable):
     """Another writer kept the storage locked for longer than the configured wait."""
 
 
+class TransactionTimeout(LedgerUnavailable):
+    """A transaction took longer than it may and was rolled back; have it do less."""
+
+
 class LedgerFull(LedgerUnavailable):
     """The storage has no room left; free some, then try again."""
 

@@ -31,6 +31,7 @@ from rainengine.store_sql._rows import absent as absent
 from rainengine.store_sql._store import SqlLedgerStore as SqlLedgerStore
 from rainengine.store_sql._store import StoreSettings as StoreSettings
 from rainengine.store_sql._store import open_store as open_store
+from rainengine.store_sql._transactions import Transactor as Transactor
 from rainengine.store_sql._versions import SCHEMA_VERSION as SCHEMA_VERSION
 from rainengine.store_sql._versions import SELECT_VERSION as SELECT_VERSION
 from rainengine.store_sql._versions import VERSION_TABLE as VERSION_TABLE

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from typing import Generic
+from typing import Generic, TypeVar
 
 import attrs
 
 from rainengine.core.abc import Appended
 from rainengine.core.errors import LedgerError, LedgerUnavailable
 from rainengine.store_sql._dialect import Batch, CommitUnknown, ConnectionT, Dialect
-from rainengine.store_sql._drafts import Draft
+from rainengine.store_sql._drafts import Done, Draft, Transaction
 from rainengine.store_sql._judgement import Change, Verdict
+from rainengine.store_sql._pool import close_quietly
 from rainengine.store_sql._settlement import settle
 from rainengine.store_sql._statements import Statements
+from rainengine.store_sql._transactions import finish, meaning
+
+PAUSE_S = 0.05
+"""Between two attempts to find out what became of a commit."""
+
+T = TypeVar("T")
 
 
 @attrs.frozen(kw_only=True)
@@ -29,11 +36,15 @@ class LedgerStats:
 
 @attrs.define(eq=False)
 class Committer(Generic[ConnectionT]):
-    """Owns the writer's connection. Not for use by two threads at a time."""
+    """Owns the writer's connection. Not for use by two threads at a time.
+
+    For `settle_for_s` seconds it asks again what became of a commit whose answer was lost.
+    """
 
     _dialect: Dialect[ConnectionT]
     _connect: Callable[[], ConnectionT]
     _statements: Statements
+    _settle_for_s: float = 0
     _connection: ConnectionT | None = None
     _commits: int = 0
     _batches: int = 0
@@ -54,12 +65,34 @@ class Committer(Generic[ConnectionT]):
         self._batches += 1
         return [self._answer(verdict) for verdict in self._verdicts(batch)]
 
+    def transact(self, transaction: Transaction) -> Done | BaseException:
+        """Do what a transaction is for, alone, and return what came of it. Raises nothing."""
+
+        def attempt(connection: ConnectionT) -> object:
+            self._dialect.begin(connection, transaction.timeout_s)
+            return finish(self._dialect, connection, transaction.work)
+
+        try:
+            done = Done(self._on_connection(attempt))
+        except BaseException as error:  # noqa: BLE001 - its caller gets it; the writer lives on
+            return meaning(self._dialect, error)
+        self._commits += 1
+        return done
+
     def disconnect(self) -> None:
         """Close the connection, if there is one."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            with suppress(Exception):  # it is given up either way
-                connection.close()
+            close_quietly(connection)
+
+    def _on_connection(self, action: Callable[[ConnectionT], T]) -> T:
+        try:
+            if self._connection is None:
+                self._connection = self._connect()
+            return action(self._connection)
+        except BaseException:
+            self.disconnect()
+            raise
 
     def _answer(self, verdict: Verdict) -> Appended | LedgerError:
         if not isinstance(verdict, Change):
@@ -70,20 +103,21 @@ class Committer(Generic[ConnectionT]):
 
     def _verdicts(self, batch: Batch) -> Sequence[Verdict]:
         try:
-            return self._attempt(batch)
+            found = self._attempt(batch)
         except CommitUnknown as lost:
-            return self._settle(batch, lost)
+            found = self._settle(batch, lost)
         except Exception as error:  # noqa: BLE001 - every waiting caller gets an answer
             return self._after(error, batch)
+        return [
+            self._alone(draft) if verdict is None else verdict
+            for draft, verdict in zip(batch.drafts, found, strict=True)
+        ]
 
-    def _attempt(self, batch: Batch) -> Sequence[Verdict]:
-        try:
-            if self._connection is None:
-                self._connection = self._connect()
-            committed = self._dialect.commit_batch(self._connection, batch)
-        except Exception:
-            self.disconnect()
-            raise
+    def _alone(self, draft: Draft) -> Verdict:
+        return self._verdicts(Batch([draft]))[0]
+
+    def _attempt(self, batch: Batch) -> Sequence[Verdict | None]:
+        committed = self._on_connection(lambda one: self._dialect.commit_batch(one, batch))
         self._commits += committed.commits
         return committed.verdicts
 
@@ -93,7 +127,7 @@ class Committer(Generic[ConnectionT]):
         concerns_all = isinstance(self._meaning(error), LedgerUnavailable)
         if concerns_all or len(batch.drafts) == 1:
             return [self._failure(error) for _ in batch.drafts]
-        return [verdict for draft in batch.drafts for verdict in self._verdicts(Batch([draft]))]
+        return [self._alone(draft) for draft in batch.drafts]
 
     def _meaning(self, error: Exception) -> LedgerError | None:
         return error if isinstance(error, LedgerError) else self._dialect.translate_error(error)
@@ -106,26 +140,45 @@ class Committer(Generic[ConnectionT]):
             known.__cause__ = error
         return known
 
-    def _settle(self, batch: Batch, lost: CommitUnknown) -> Sequence[Verdict]:
+    def _settle(self, batch: Batch, lost: CommitUnknown) -> Sequence[Verdict | None]:
+        wait = self._patience()
         return [
-            settle(draft, verdict, send=self._send, stored=self._holds)
+            settle(draft, verdict, send=self._send, stored=self._holds, wait=wait)
             if isinstance(verdict, Change)
             else verdict
             for draft, verdict in zip(batch.drafts, lost.verdicts, strict=True)
         ]
 
+    def _patience(self) -> Callable[[Exception], bool]:
+        until_s = time.monotonic() + self._settle_for_s
+
+        def wait(error: Exception) -> bool:
+            lasting = not isinstance(self._meaning(error), LedgerUnavailable)
+            if lasting and not isinstance(error, CommitUnknown):
+                return False
+            if time.monotonic() + PAUSE_S > until_s:
+                return False
+            time.sleep(PAUSE_S)
+            return True
+
+        return wait
+
     def _send(self, draft: Draft) -> Verdict:
-        return self._attempt(Batch([draft]))[0]
+        (verdict,) = self._attempt(Batch([draft]))
+        if verdict is None:
+            raise LedgerUnavailable("the storage did not get to it")
+        return verdict
 
     def _holds(self, lost: Change) -> bool:
         """Whether the session holds what a lost commit was to make of it."""
-        if self._connection is None:
-            raise LedgerUnavailable("there is no connection to look with")
+        return self._on_connection(lambda one: self._found(one, lost))
+
+    def _found(self, connection: ConnectionT, lost: Change) -> bool:
         row, key = lost.row, (lost.row.tenant, lost.row.session_id)
         if lost.records:
             parameters = (*key, row.head)
-            found = self._connection.execute(self._statements.hash_at, parameters).fetchone()
+            found = connection.execute(self._statements.hash_at, parameters).fetchone()
             return found is not None and found[0] == row.hash
-        found = self._connection.execute(self._statements.lease, key).fetchone()
+        found = connection.execute(self._statements.lease, key).fetchone()
         lease = (row.lease_owner, row.lease_expires_at_ms, row.fence)
         return found is not None and tuple(found[:3]) == lease

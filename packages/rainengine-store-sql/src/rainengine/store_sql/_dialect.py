@@ -49,29 +49,51 @@ class Batch(NamedTuple):
 
 
 class Committed(NamedTuple):
-    """What became of a batch: a verdict a draft, and whether there was anything to commit."""
+    """What became of a batch: a verdict a draft, and whether there was anything to commit.
 
-    verdicts: Sequence[Verdict]
+    None stands for a draft that was not got to, and is to be tried alone. A batch of one draft
+    comes to a verdict.
+    """
+
+    verdicts: Sequence[Verdict | None]
     commits: int
 
 
 class CommitUnknown(Exception):
     """COMMIT was sent and failed without saying whether it took effect.
 
-    `verdicts` are those that were about to become durable.
+    `verdicts` are those of the batch that was about to become durable.
     The connection is not used again.
     """
 
-    def __init__(self, verdicts: Sequence[Verdict]) -> None:
+    def __init__(self, verdicts: Sequence[Verdict | None] = ()) -> None:
         super().__init__("the commit's outcome is unknown")
         self.verdicts = verdicts
 
 
 class Dialect(Protocol[_ConnectionT_contra]):
-    """How one database takes a batch. Used by the writer's thread, `translate_error` by all."""
+    """How one database takes a batch.
 
-    def begin(self, connection: _ConnectionT_contra) -> None:
-        """Begin a transaction that is going to write."""
+    `commit_batch` is called by the writer's thread alone, everything else by any thread.
+    """
+
+    def begin(self, connection: _ConnectionT_contra, timeout_s: float | None = None) -> None:
+        """Begin a transaction that is going to write.
+
+        What is asked of the database in it may take `timeout_s` seconds, in all or a statement,
+        as the database counts; after that it fails with what means `TransactionTimeout`.
+        """
+        ...
+
+    def commit(self, connection: _ConnectionT_contra) -> None:
+        """Commit what `begin` began. Raises what `commit_batch` does."""
+        ...
+
+    def append_within(self, connection: _ConnectionT_contra, draft: Draft) -> Verdict:
+        """Judge a draft, and write it if it is accepted, in a transaction that `begin` began.
+
+        From here to the transaction's end the session's row is locked. Nothing is committed.
+        """
         ...
 
     def commit_batch(self, connection: _ConnectionT_contra, batch: Batch) -> Committed:
@@ -89,4 +111,8 @@ class Dialect(Protocol[_ConnectionT_contra]):
         A `LedgerUnavailable` concerns the whole batch; after any other error
         each of its appends is tried alone.
         """
+        ...
+
+    def lost(self, connection: _ConnectionT_contra) -> bool:
+        """Whether a connection on which something failed leads nowhere any more."""
         ...

@@ -1,8 +1,9 @@
-"""Appends on their way to the writer."""
+"""What is on its way to the writer: appends, and transactions of other kinds."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 import attrs
 import trio
@@ -38,7 +39,28 @@ class Draft:
     now_ms: int
     submitted_s: float = 0.0
     task: trio.lowlevel.Task | None = None
-    result: Appended | Exception | None = None
+    result: Result | None = None
+
+
+@attrs.define(eq=False)
+class Transaction:
+    """Something to be done with a connection, alone. `task` is who waits for `result`."""
+
+    work: Callable[[Any], object]
+    timeout_s: float
+    submitted_s: float = 0.0
+    task: trio.lowlevel.Task | None = None
+    result: Result | None = None
+
+
+@attrs.frozen
+class Done:
+    """What a transaction returned, once it was committed."""
+
+    value: Any
+
+
+Result: TypeAlias = Appended | Done | BaseException
 
 
 def draft_append(

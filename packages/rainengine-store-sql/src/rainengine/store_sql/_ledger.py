@@ -24,11 +24,13 @@ from rainengine.core.codec import check_identifier
 from rainengine.core.errors import FenceLost, LeaseHeld
 from rainengine.core.records import Head, NewRecord, OutcomeRecord, StoredRecord
 from rainengine.store_sql import _reads as reads
+from rainengine.store_sql._dialect import Dialect
 from rainengine.store_sql._drafts import draft_append, draft_lease
 from rainengine.store_sql._readers import Readers
 from rainengine.store_sql._rows import Key
 from rainengine.store_sql._snapshots import admitted
 from rainengine.store_sql._statements import Statements
+from rainengine.store_sql._transactions import Transactor
 from rainengine.store_sql._watch import Watchers
 from rainengine.store_sql._writer import Writer
 
@@ -37,7 +39,9 @@ from rainengine.store_sql._writer import Writer
 class Parts:
     """What all tenants' ledgers of a store share. `cap` is the largest payload, in bytes."""
 
+    dialect: Dialect[Any]
     writer: Writer[Any]
+    transactor: Transactor
     readers: Readers[Any]
     watchers: Watchers
     statements: Statements

@@ -16,6 +16,7 @@ import attrs
 
 from rainengine.core.errors import AppendUnknown, LedgerError
 from rainengine.core.records import Head
+from rainengine.store_sql._dialect import CommitUnknown
 from rainengine.store_sql._drafts import Draft
 from rainengine.store_sql._judgement import Change, Verdict
 from rainengine.store_sql._rows import SessionRow
@@ -27,22 +28,44 @@ def settle(
     *,
     send: Callable[[Draft], Verdict],
     stored: Callable[[Change], bool],
+    wait: Callable[[Exception], bool],
 ) -> Verdict:
     """Return what became of `draft`, which was accepted as `lost`.
 
     `send` commits one draft by itself and may raise; `stored` looks whether the session
-    holds what this change was to make of it. Neither gets through on a database that is gone:
-    then the answer is `AppendUnknown`.
+    holds what this change was to make of it. After an error, `wait` says whether to go on.
+    Where it does not, as on a database that is gone, the answer is `AppendUnknown`.
     """
-    try:
-        again = send(_pinned(draft, lost.before))
-        if not isinstance(again, LedgerError):
-            return again
-        if stored(lost):
-            return lost
-        return send(draft) if draft.expected is None else again
-    except Exception as error:  # noqa: BLE001 - whatever it is, the fate stays unknown
-        return _unknown(error)
+    while True:
+        try:
+            return _sent_again(draft, lost, send, stored)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the fate stays unknown
+            lost = _newest(lost, error)
+            if not wait(error):
+                return _unknown(error)
+
+
+def _sent_again(
+    draft: Draft,
+    lost: Change,
+    send: Callable[[Draft], Verdict],
+    stored: Callable[[Change], bool],
+) -> Verdict:
+    again = send(_pinned(draft, lost.before))
+    if not isinstance(again, LedgerError):
+        return again
+    if stored(lost):
+        return lost
+    return send(draft) if draft.expected is None else again
+
+
+def _newest(lost: Change, error: Exception) -> Change:
+    """The commit to ask about next: one that was lost in turn is the only one still open."""
+    if isinstance(error, CommitUnknown):
+        (verdict,) = error.verdicts
+        if isinstance(verdict, Change):
+            return verdict
+    return lost
 
 
 def _pinned(draft: Draft, before: SessionRow) -> Draft:

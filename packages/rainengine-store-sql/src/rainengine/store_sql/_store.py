@@ -16,8 +16,10 @@ from rainengine.store_sql._commits import Committer, LedgerStats
 from rainengine.store_sql._dialect import ConnectionT, Dialect
 from rainengine.store_sql._guard import DeadlineGuard
 from rainengine.store_sql._ledger import Parts, SqlLedger
+from rainengine.store_sql._pool import Pool
 from rainengine.store_sql._readers import Readers
 from rainengine.store_sql._statements import statements
+from rainengine.store_sql._transactions import PooledTransactor
 from rainengine.store_sql._watch import Watchers
 from rainengine.store_sql._writer import Writer
 
@@ -69,19 +71,30 @@ async def open_store(
     placeholder: str = "?",
     clock: Clock | None = None,
     settings: StoreSettings,
+    transaction_connections: int = 0,
+    settle_for_s: float = 0,
 ) -> AsyncGenerator[SqlLedgerStore]:
     """Run a store over a database whose schema is in place.
 
     The connections are opened in the threads that use them and have to be in autocommit mode.
+    Transactions other than appends run on up to `transaction_connections` further ones from
+    `connect_writer`, side by side; where that is 0, on the writer's own, between its batches.
+    What became of a commit whose answer was lost is asked for `settle_for_s` seconds, as long
+    as the database is away, before the answer is `AppendUnknown`.
     Leaving the block stores what is still queued.
     """
     sql = statements(placeholder)
-    committer = Committer(dialect, connect_writer, sql)
+    committer = Committer(dialect, connect_writer, sql, settle_for_s)
     watchers = Watchers(settings.poll_s)
     writer = Writer(committer, watchers.moved, settings.max_pending)
-    readers = Readers(dialect, connect_reader, trio.CapacityLimiter(settings.readers))
+    readers = Readers(
+        dialect, Pool(connect_reader, dialect.lost), trio.CapacityLimiter(settings.readers)
+    )
+    pooled = _pooled(dialect, connect_writer, transaction_connections)
     parts = Parts(
+        dialect=dialect,
         writer=writer,
+        transactor=pooled or writer,
         readers=readers,
         watchers=watchers,
         statements=sql,
@@ -97,4 +110,15 @@ async def open_store(
         with trio.CancelScope(shield=True):
             await writer.close(settings.append_timeout_s)
             await readers.close()
+            if pooled is not None:
+                await pooled.close()
             await guard.stop()
+
+
+def _pooled(
+    dialect: Dialect[ConnectionT], connect: Callable[[], ConnectionT], connections: int
+) -> PooledTransactor[ConnectionT] | None:
+    if not connections:
+        return None
+    pool = Pool(connect, dialect.lost)
+    return PooledTransactor(dialect, pool, trio.CapacityLimiter(connections))

@@ -23,6 +23,7 @@ Rules.
    when the storage hangs, `DeadlineGuard` takes back what the writer has not begun
    (`LedgerBusy`) and gives up the rest (`AppendUnknown`).
 7. Snapshots ride along. If the transaction fails that held some, it is tried without them.
+8. Transactions are done one by one, alone; one after each batch, as long as both wait.
 
 Rejected: a thread hop a transaction (4 to 11 times slower under load); several writers on SQLite
 (it has one write lock); a `CancelScope` an append (6 µs each, where one guard does for all).
@@ -35,7 +36,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
-from typing import Generic
+from typing import Any, Generic, TypeAlias, TypeVar, cast
 
 import attrs
 import trio
@@ -50,8 +51,12 @@ from rainengine.core.errors import (
 )
 from rainengine.store_sql._commits import Committer
 from rainengine.store_sql._dialect import Batch, ConnectionT
-from rainengine.store_sql._drafts import Draft
+from rainengine.store_sql._drafts import Done, Draft, Result, Transaction
 from rainengine.store_sql._rows import Key, SnapshotRow
+
+T = TypeVar("T")
+Entry: TypeAlias = Draft | Transaction
+EntryT = TypeVar("EntryT", bound=Entry)
 
 MAX_BATCH = 128
 MAX_SNAPSHOTS = 8
@@ -59,9 +64,9 @@ MAX_SNAPSHOTS = 8
 
 @attrs.define(eq=False)
 class Writer(Generic[ConnectionT]):
-    """Queues appends for the thread that stores them. Lives in one trio run.
+    """Queues appends and transactions for the thread that writes. Lives in one trio run.
 
-    `capacity` is how many appends may be under way before callers have to wait for room;
+    `capacity` is how many may be under way before callers have to wait for room;
     `moved` is told, in trio's thread, which sessions have got a new head.
     """
 
@@ -70,8 +75,9 @@ class Writer(Generic[ConnectionT]):
     _capacity: int
     _token: trio.lowlevel.TrioToken = attrs.field(factory=trio.lowlevel.current_trio_token)
     _waiting: deque[Draft] = attrs.field(factory=deque[Draft])
+    _transactions: deque[Transaction] = attrs.field(factory=deque[Transaction])
     _offered: deque[SnapshotRow] = attrs.field(factory=lambda: deque[SnapshotRow](maxlen=256))
-    _in_flight: dict[Draft, None] = attrs.field(factory=dict[Draft, None])
+    _in_flight: dict[Entry, None] = attrs.field(factory=dict[Entry, None])
     _room: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot)
     _bell: SimpleQueue[None] = attrs.field(factory=SimpleQueue[None])
     _rung: bool = False
@@ -86,29 +92,40 @@ class Writer(Generic[ConnectionT]):
 
     async def submit(self, draft: Draft) -> Appended:
         """Have an append stored. Raises what `Ledger.append` raises."""
+        await self._await(draft, self._waiting)
+        if isinstance(draft.result, Appended):
+            return draft.result
+        raise _error(draft)
+
+    async def run(self, work: Callable[[Any], T], *, timeout_s: float) -> T:
+        """Have a transaction done; see `Transactor.run`."""
+        transaction = Transaction(work, timeout_s)
+        await self._await(transaction, self._transactions)
+        if isinstance(transaction.result, Done):
+            return cast("T", transaction.result.value)
+        raise _error(transaction)
+
+    async def _await(self, entry: EntryT, queue: deque[EntryT]) -> None:
         await trio.lowlevel.checkpoint_if_cancelled()
         while len(self._in_flight) >= self._capacity and not self._closing:
             await self._room.park()
-        self._enter(draft)
+        self._enter(entry)
+        queue.append(entry)
         if not self._busy and not self._rung:
             self._rung = True
             await trio.lowlevel.cancel_shielded_checkpoint()
             self._bell.put(None)
-        draft.task = trio.lowlevel.current_task()
-        if draft.result is None:
+        entry.task = trio.lowlevel.current_task()
+        if entry.result is None:
             await trio.lowlevel.wait_task_rescheduled(_not_yet)
-        if isinstance(draft.result, Appended):
-            return draft.result
-        raise draft.result or LedgerUnavailable("the writer gave no answer")
 
-    def _enter(self, draft: Draft) -> None:
+    def _enter(self, entry: Entry) -> None:
         if self._closing:
-            raise LedgerClosed("this ledger is closed: open it again to append")
-        draft.submitted_s = time.monotonic()
-        self._in_flight[draft] = None
+            raise LedgerClosed("this ledger is closed: open it again to write")
+        entry.submitted_s = time.monotonic()
+        self._in_flight[entry] = None
         if not self.stirred.is_set():
             self.stirred.set()
-        self._waiting.append(draft)
 
     def offer(self, row: SnapshotRow) -> None:
         """Store a snapshot with the next batch, or at once where the writer is idle."""
@@ -136,27 +153,30 @@ class Writer(Generic[ConnectionT]):
             if isinstance(result, Appended):
                 self._moved(draft.key, result)
 
-    def _finish(self, draft: Draft, result: Appended | LedgerError) -> None:
-        self._in_flight.pop(draft, None)
-        if draft.result is None:
-            draft.result = result
-            if draft.task is not None:
-                trio.lowlevel.reschedule(draft.task)
+    def _finish(self, entry: Entry, result: Result) -> None:
+        self._in_flight.pop(entry, None)
+        if entry.result is None:
+            entry.result = result
+            if entry.task is not None:
+                trio.lowlevel.reschedule(entry.task)
         if self._room:
             self._room.unpark()
 
     def idle(self) -> bool:
-        """Whether no append is under way."""
+        """Whether nothing is under way."""
         return not self._in_flight
 
     def give_up(self, *, before_s: float) -> None:
         """Answer all who have been waiting since before this monotonic time."""
-        for draft in [draft for draft in self._in_flight if draft.submitted_s < before_s]:
-            self._finish(draft, _withdrawn() if self._withdraw(draft) else _given_up())
+        for entry in [entry for entry in self._in_flight if entry.submitted_s < before_s]:
+            self._finish(entry, _withdrawn() if self._withdraw(entry) else _given_up())
 
-    def _withdraw(self, draft: Draft) -> bool:
+    def _withdraw(self, entry: Entry) -> bool:
         try:
-            self._waiting.remove(draft)
+            if isinstance(entry, Draft):
+                self._waiting.remove(entry)
+            else:
+                self._transactions.remove(entry)
         except ValueError:
             return False
         return True
@@ -165,7 +185,7 @@ class Writer(Generic[ConnectionT]):
 
     def _run(self) -> None:
         try:
-            while not self._closing or self._waiting or self._offered:
+            while not self._closing or self._left():
                 self._bell.get()
                 self._busy = True
                 self._rung = False
@@ -174,15 +194,32 @@ class Writer(Generic[ConnectionT]):
             self._committer.disconnect()
             self._tell(self._stopped.set)
 
+    def _left(self) -> bool:
+        return bool(self._waiting or self._offered or self._transactions)
+
     def _write_all(self) -> None:
         while True:
-            while batch := self._next_batch():
-                results = self._committer.commit(batch)
-                self._tell(self._deliver, batch.drafts, results)
+            while self._write_some():
+                pass
             self._busy = False
-            if not self._waiting and not self._offered:
+            if not self._left():
                 return
             self._busy = True
+
+    def _write_some(self) -> bool:
+        batch = self._next_batch()
+        if batch is not None:
+            self._tell(self._deliver, batch.drafts, self._committer.commit(batch))
+        transaction = self._next_transaction()
+        if transaction is not None:
+            self._tell(self._finish, transaction, self._committer.transact(transaction))
+        return batch is not None or transaction is not None
+
+    def _next_transaction(self) -> Transaction | None:
+        try:
+            return self._transactions.popleft()
+        except IndexError:
+            return None
 
     def _next_batch(self) -> Batch | None:
         drafts = self._next_drafts()
@@ -216,15 +253,21 @@ def _not_yet(_: object) -> trio.lowlevel.Abort:
     return trio.lowlevel.Abort.FAILED
 
 
+def _error(entry: Entry) -> BaseException:
+    if isinstance(entry.result, BaseException):
+        return entry.result
+    return LedgerUnavailable("the writer gave no answer")
+
+
 def _withdrawn() -> LedgerBusy:
     return LedgerBusy(
-        "the writer did not get to this append in time, and it was taken back: nothing was"
-        " stored. The storage is slow or locked: try again later"
+        "the writer did not get to this in time, and it was taken back: nothing was stored."
+        " The storage is slow or locked: try again later"
     )
 
 
 def _given_up() -> AppendUnknown:
     return AppendUnknown(
-        "the storage has not answered in time, and may still store this append:"
+        "the storage has not answered in time, and may still store this:"
         " load the session again once it is back"
     )

@@ -15,6 +15,7 @@ Where a write failed (SQLITE_IOERR_WRITE), the last frame, which makes them coun
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from typing import Any
@@ -39,6 +40,9 @@ from rainengine.store_sqlite import _statements as sql
 from rainengine.store_sqlite._errors import translate_error
 
 MAX_REMEMBERED = 8192
+OPERATIONS_A_LOOK = 1000
+"""How many operations of SQLite's machine pass between two looks at the time."""
+
 _NO_KEYS: Mapping[str, int] = {}
 
 
@@ -49,25 +53,46 @@ class SqliteDialect:
     _rows: dict[Key, SessionRow] = attrs.field(factory=dict[Key, SessionRow])
     _seen: tuple[int, int] = (0, 0)
 
-    def begin(self, connection: sqlite3.Connection) -> None:
-        """Take the write lock, waiting for it as long as `busy_timeout` says."""
+    def begin(self, connection: sqlite3.Connection, timeout_s: float | None = None) -> None:
+        """Take the write lock, waiting for it as long as `busy_timeout` says.
+
+        Forgets what was remembered: the transaction may change it.
+        """
+        self._rows.clear()
         connection.execute("BEGIN IMMEDIATE")
+        connection.set_progress_handler(_alarm(timeout_s), OPERATIONS_A_LOOK)
+
+    def commit(self, connection: sqlite3.Connection) -> None:
+        """Commit what `begin` began."""
+        connection.set_progress_handler(None, 0)
+        _commit(connection, ())
+
+    def append_within(self, connection: sqlite3.Connection, draft: Draft) -> Verdict:
+        """Judge a draft, and write it if it is accepted, in a transaction that `begin` began."""
+        (verdict,) = self._judge_all(connection, [draft])
+        if isinstance(verdict, Change):
+            _write(connection, Batch([draft]), [verdict])
+        return verdict
 
     def translate_error(self, error: Exception) -> LedgerError | None:
         """Return the ledger's error for one that sqlite3 raised, None for any other."""
         return translate_error(error)
 
+    def lost(self, connection: sqlite3.Connection) -> bool:
+        """Whether the connection leads nowhere any more: never, to a file."""
+        return False
+
     def commit_batch(self, connection: sqlite3.Connection, batch: Batch) -> Committed:
         """Judge and store a batch in one transaction."""
         try:
-            self.begin(connection)
+            connection.execute("BEGIN IMMEDIATE")
             self._forget_if_others_wrote(connection)
             verdicts = self._judge_all(connection, batch.drafts)
             changes = [verdict for verdict in verdicts if isinstance(verdict, Change)]
             if not changes and not batch.snapshots:
                 connection.execute("ROLLBACK")
                 return Committed(verdicts, 0)
-            _write(connection, changes, batch)
+            _write(connection, batch, changes)
             _commit(connection, verdicts)
         except BaseException:
             self._rows.clear()
@@ -109,6 +134,13 @@ class SqliteDialect:
         return found
 
 
+def _alarm(timeout_s: float | None) -> Callable[[], bool] | None:
+    if timeout_s is None:
+        return None
+    until_s = time.monotonic() + timeout_s
+    return lambda: time.monotonic() > until_s
+
+
 def _checked(key: Key, row: Sequence[Any]) -> SessionRow | LedgerError:
     try:
         return session_row(key, row)
@@ -137,7 +169,7 @@ def _stored_keys(
     return stored
 
 
-def _write(connection: sqlite3.Connection, changes: Sequence[Change], batch: Batch) -> None:
+def _write(connection: sqlite3.Connection, batch: Batch, changes: Sequence[Change]) -> None:
     records = list(chain.from_iterable([change.records for change in changes]))
     outbox = list(chain.from_iterable([change.outbox for change in changes if change.outbox]))
     _put(connection, sql.insert_records, records)

@@ -12,6 +12,7 @@ from rainengine.core.errors import (
     LedgerIOError,
     LedgerReadOnly,
     LedgerUnavailable,
+    TransactionTimeout,
 )
 
 _MEANINGS: dict[int, tuple[type[LedgerError], str]] = {
@@ -23,6 +24,10 @@ _MEANINGS: dict[int, tuple[type[LedgerError], str]] = {
         ),
     ),
     sqlite3.SQLITE_LOCKED: (LedgerBusy, "another connection has the database locked: try again"),
+    sqlite3.SQLITE_INTERRUPT: (
+        TransactionTimeout,
+        "the transaction took longer than it may and was rolled back: have it do less",
+    ),
     sqlite3.SQLITE_FULL: (
         LedgerFull,
         "no room is left on the disk, or under max_page_count: free some, then try again",
