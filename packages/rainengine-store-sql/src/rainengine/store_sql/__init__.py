@@ -21,6 +21,11 @@ from rainengine.store_sql._judgement import Change as Change
 from rainengine.store_sql._judgement import Verdict as Verdict
 from rainengine.store_sql._judgement import judge as judge
 from rainengine.store_sql._ledger import SqlLedger as SqlLedger
+from rainengine.store_sql._options import check_positive as check_positive
+from rainengine.store_sql._options import read_flag as read_flag
+from rainengine.store_sql._options import read_number as read_number
+from rainengine.store_sql._options import read_settings as read_settings
+from rainengine.store_sql._options import setting_kinds as setting_kinds
 from rainengine.store_sql._rows import Key as Key
 from rainengine.store_sql._rows import OutboxRow as OutboxRow
 from rainengine.store_sql._rows import RecordRow as RecordRow
@@ -38,6 +43,8 @@ from rainengine.store_sql._versions import VERSION_TABLE as VERSION_TABLE
 from rainengine.store_sql._versions import check_unclaimed as check_unclaimed
 from rainengine.store_sql._versions import check_version as check_version
 from rainengine.store_sql._versions import is_older as is_older
+from rainengine.store_sql._watch import Heard as Heard
+from rainengine.store_sql._watch import Signals as Signals
 
 if TYPE_CHECKING:
     from rainengine.store_sql._migrations import check_schema as check_schema

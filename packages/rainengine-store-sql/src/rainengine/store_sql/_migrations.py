@@ -20,9 +20,10 @@ from rainengine.store_sql._versions import (
 _ONE_AT_A_TIME = threading.Lock()  # Alembic hands its context to scripts through a global
 
 
-def migrate(engine: Engine) -> None:
+def migrate(engine: Engine, *, partitions: int | None = None) -> None:
     """Create the schema, or upgrade an older one, in one transaction. No-op on today's.
 
+    With `partitions` a new schema on Postgres divides the tables of sessions into so many.
     Raises `SchemaMismatch` for a newer schema, and for tables of ours without a version.
     """
     with engine.begin() as connection, _ONE_AT_A_TIME:
@@ -33,6 +34,7 @@ def migrate(engine: Engine) -> None:
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
         config.attributes["connection"] = connection
+        config.attributes["partitions"] = partitions
         command.upgrade(config, "head")
 
 

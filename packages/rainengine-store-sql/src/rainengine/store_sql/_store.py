@@ -20,7 +20,7 @@ from rainengine.store_sql._pool import Pool
 from rainengine.store_sql._readers import Readers
 from rainengine.store_sql._statements import statements
 from rainengine.store_sql._transactions import PooledTransactor
-from rainengine.store_sql._watch import Watchers
+from rainengine.store_sql._watch import Signals, Watchers
 from rainengine.store_sql._writer import Writer
 
 
@@ -73,6 +73,7 @@ async def open_store(
     settings: StoreSettings,
     transaction_connections: int = 0,
     settle_for_s: float = 0,
+    signals: Signals | None = None,
 ) -> AsyncGenerator[SqlLedgerStore]:
     """Run a store over a database whose schema is in place.
 
@@ -81,11 +82,12 @@ async def open_store(
     `connect_writer`, side by side; where that is 0, on the writer's own, between its batches.
     What became of a commit whose answer was lost is asked for `settle_for_s` seconds, as long
     as the database is away, before the answer is `AppendUnknown`.
+    By `signals` the processes on one database learn of each other's appends.
     Leaving the block stores what is still queued.
     """
     sql = statements(placeholder)
     committer = Committer(dialect, connect_writer, sql, settle_for_s)
-    watchers = Watchers(settings.poll_s)
+    watchers = Watchers(settings.poll_s, signals)
     writer = Writer(committer, watchers.moved, settings.max_pending)
     readers = Readers(
         dialect, Pool(connect_reader, dialect.lost), trio.CapacityLimiter(settings.readers)

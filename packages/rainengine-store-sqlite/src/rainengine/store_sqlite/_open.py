@@ -6,20 +6,26 @@ import os
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
-import attrs
 import trio
 
 from rainengine.core.abc import Clock
 from rainengine.core.errors import InvalidConfiguration
-from rainengine.store_sql import SqlLedgerStore, StoreSettings, open_store
+from rainengine.store_sql import (
+    SqlLedgerStore,
+    StoreSettings,
+    open_store,
+    read_number,
+    read_settings,
+)
 from rainengine.store_sqlite._connect import Database, Synchronous
 from rainengine.store_sqlite._dialect import SqliteDialect
 from rainengine.store_sqlite._schema import prepare
 
 _DEFAULTS = StoreSettings()
+_OWN = ("busy_timeout_ms", "max_page_count", "synchronous")
 
 
 @asynccontextmanager
@@ -90,14 +96,14 @@ async def open_sqlite_url(url: str) -> AsyncGenerator[SqlLedgerStore]:
     path = unquote(parts.path).removeprefix("/")
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     synchronous = _known_mode(options.pop("synchronous", "full"))
-    busy_timeout_ms = int(_number("busy_timeout_ms", options.pop("busy_timeout_ms", "5000"), int))
+    busy_timeout_ms = read_number("busy_timeout_ms", options.pop("busy_timeout_ms", "5000"), int)
     pages = options.pop("max_page_count", None)
     async with open_sqlite_ledger(
         path,
-        settings=_settings(options),
+        settings=read_settings(options, _DEFAULTS, besides=_OWN),
         busy_timeout_ms=busy_timeout_ms,
         synchronous=synchronous,
-        max_page_count=None if pages is None else int(_number("max_page_count", pages, int)),
+        max_page_count=None if pages is None else read_number("max_page_count", pages, int),
     ) as store:
         yield store
 
@@ -111,27 +117,3 @@ def _split(url: str) -> SplitResult:
     if parts is None or parts.scheme != "sqlite" or parts.netloc or parts.fragment:
         raise InvalidConfiguration("url", "it does not look like sqlite:///path/to/file.db")
     return parts
-
-
-def _settings(options: dict[str, str]) -> StoreSettings:
-    kinds: dict[str, type[int | float]] = {
-        name: type(value) for name, value in attrs.asdict(_DEFAULTS).items()
-    }
-    for name in options:
-        if name not in kinds:
-            known = ", ".join(["busy_timeout_ms", "max_page_count", "synchronous", *kinds])
-            raise InvalidConfiguration("url", f"unknown setting {name!r}; known are {known}")
-    numbers: dict[str, Any] = {
-        name: _number(name, text, kinds[name]) for name, text in options.items()
-    }
-    return attrs.evolve(_DEFAULTS, **numbers)
-
-
-def _number(name: str, text: str, kind: type[int | float]) -> float:
-    try:
-        number = kind(text)
-    except ValueError:
-        raise InvalidConfiguration(name, f"{text!r} is not a number") from None
-    if not 0 < number < float("inf"):
-        raise InvalidConfiguration(name, f"{text} is not above 0")
-    return number

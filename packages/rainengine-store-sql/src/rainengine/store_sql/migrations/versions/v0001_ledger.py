@@ -6,6 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
+from alembic.config import Config
 
 revision = "0001"
 down_revision = None
@@ -13,6 +14,8 @@ branch_labels = None
 depends_on = None
 
 SESSION = ("tenant", "session_id")
+ROOM = 70
+"""Percent of a page that Postgres fills with sessions: what is left takes their next versions."""
 
 
 def upgrade() -> None:
@@ -38,6 +41,7 @@ def _create_records() -> None:
         _required("payload", sa.Text()),
         _required("hash", sa.LargeBinary()),
         clustered=False,
+        divided=True,
     )
     keyed = "kind = 'trigger' AND idempotency_key IS NOT NULL"
     _index("records", "trigger_key", (*SESSION, "idempotency_key"), keyed, unique=True)
@@ -59,6 +63,8 @@ def _create_sessions() -> None:
         sa.Column("wake_due_at_ms", sa.BigInteger()),
         _required("first_recorded_at_ms", sa.BigInteger()),
         _required("last_recorded_at_ms", sa.BigInteger()),
+        divided=True,
+        filled=ROOM,
     )
     _index("sessions", "leased", SESSION, "lease_owner IS NOT NULL")
     _index("sessions", "wake", ("wake_due_at_ms", *SESSION), "wake_due_at_ms IS NOT NULL")
@@ -73,6 +79,7 @@ def _create_snapshots() -> None:
         _required("sequence", sa.BigInteger()),
         _required("hash", sa.LargeBinary()),
         _required("payload", sa.Text()),
+        divided=True,
     )
 
 
@@ -91,6 +98,7 @@ def _create_outbox() -> None:
         sa.Column("delivered_at_ms", sa.BigInteger()),
         sa.Column("dead_at_ms", sa.BigInteger()),
         sa.Column("last_error", sa.Text()),
+        divided=True,
     )
     _index(
         "outbox",
@@ -121,14 +129,41 @@ def _required(name: str, kind: sa.types.TypeEngine[Any]) -> sa.Column[Any]:
 
 
 def _create(
-    name: str, key: tuple[str, ...], *columns: sa.Column[Any], clustered: bool = True
+    name: str,
+    key: tuple[str, ...],
+    *columns: sa.Column[Any],
+    clustered: bool = True,
+    divided: bool = False,
+    filled: int | None = None,
 ) -> None:
+    partitions = _partitions() if divided else None
+    storage = {} if filled is None else {"fillfactor": filled}
     op.create_table(
         f"rainengine_{name}",
         _required("tenant", _key()),
         *columns,
         sa.PrimaryKeyConstraint(*key, name=f"rainengine_{name}_pk"),
         sqlite_with_rowid=not clustered,
+        postgresql_partition_by=partitions and f"HASH ({', '.join(SESSION)})",
+        postgresql_with={} if partitions else storage,
+    )
+    for number in range(partitions or 0):
+        _create_partition(f"rainengine_{name}", number, partitions or 0, storage)
+
+
+def _partitions() -> int | None:
+    """Return into how many parts the tables are to be divided, where the database can do that."""
+    context = op.get_context()
+    wanted: int | None = (context.config or Config()).attributes.get("partitions")
+    return wanted if context.dialect.name == "postgresql" else None
+
+
+def _create_partition(table: str, number: int, partitions: int, storage: dict[str, int]) -> None:
+    options = ", ".join(f"{option} = {value}" for option, value in storage.items())
+    op.execute(
+        f"CREATE TABLE {table}_p{number} PARTITION OF {table}"
+        f" FOR VALUES WITH (MODULUS {partitions}, REMAINDER {number})"
+        f"{f' WITH ({options})' if options else ''}"
     )
 
 

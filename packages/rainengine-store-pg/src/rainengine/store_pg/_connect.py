@@ -1,0 +1,124 @@
+"""Where the database is, and connections to it."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, TypeAlias
+
+import attrs
+import psycopg
+from psycopg import Connection
+from psycopg.conninfo import conninfo_to_dict
+
+from rainengine.core.errors import InvalidConfiguration
+from rainengine.store_pg import _arrays as arrays
+
+PgConnection: TypeAlias = Connection[tuple[Any, ...]]
+
+_DEFAULTS = {
+    "connect_timeout": "10",
+    "application_name": "rainengine",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "20000",
+}
+"""libpq's parameters, where neither the URL nor the environment says otherwise."""
+
+_ISOLATION = ("default_transaction_isolation", r"read\ committed")
+_PLANNING = (
+    ("plan_cache_mode", "force_generic_plan"),
+    ("enable_seqscan", "off"),
+    ("enable_mergejoin", "off"),
+    ("jit", "off"),
+)
+"""A plan is made once, on what may still be an empty table, and has to be good for a full one."""
+
+_FROM_ENVIRONMENT = {"connect_timeout": "PGCONNECT_TIMEOUT", "application_name": "PGAPPNAME"}
+
+
+def parse_url(url: str) -> dict[str, Any]:
+    """Return libpq's parameters of a `postgresql://` URL or a conninfo string.
+
+    Raises `InvalidConfiguration`, which quotes nothing of it: there may be a password in it.
+    """
+    try:
+        return conninfo_to_dict(url)
+    except (psycopg.Error, UnicodeError, ValueError):
+        raise InvalidConfiguration(
+            "url",
+            "it cannot be read: write postgresql://user:password@host:port/database, with special"
+            " characters percent-encoded and only libpq's parameters behind a question mark",
+        ) from None
+
+
+@attrs.frozen(kw_only=True)
+class Server:
+    """A database and how its connections behave. The parameters may hold a password.
+
+    `lax` says that by its own settings the database acknowledges before it has stored.
+    """
+
+    parameters: dict[str, Any] = attrs.field(repr=False)
+    statement_timeout_ms: int
+    lock_timeout_ms: int
+    pooler: bool
+    lax: bool = False
+
+    @property
+    def preamble(self) -> str:
+        """What each transaction begins with.
+
+        Behind a pooler the next transaction may run on another connection of the server's,
+        so that whatever is set holds for one transaction only.
+        """
+        begin = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
+        settings = self._limits if self.pooler else ()
+        return "; ".join([begin, *(f"SET LOCAL {name} = {value}" for name, value in settings)])
+
+    @property
+    def _limits(self) -> tuple[tuple[str, object], ...]:
+        durability = (("synchronous_commit", "on"),) if self.lax else ()
+        return (
+            ("statement_timeout", self.statement_timeout_ms),
+            ("lock_timeout", self.lock_timeout_ms),
+            *durability,
+        )
+
+    def connect_writer(self) -> PgConnection:
+        """Open a connection that writes, durably whatever the database's own settings are.
+
+        Its statements reach every row by its key, however large the tables are by now.
+        """
+        return self._connect(*self._limits, _ISOLATION, *_PLANNING)
+
+    def connect_reader(self) -> PgConnection:
+        """Open a connection that refuses to write."""
+        return self._connect(*self._limits, _ISOLATION, ("default_transaction_read_only", "on"))
+
+    def connect_plainly(self) -> PgConnection:
+        """Open a connection with the server's own settings."""
+        return self._connect()
+
+    def _connect(self, *settings: tuple[str, object]) -> PgConnection:
+        parameters: dict[str, Any] = {
+            **_defaults(),
+            **self.parameters,
+            "client_encoding": "UTF8",
+        }
+        if settings and not self.pooler:
+            parameters["options"] = " ".join(
+                [self._own_options(), *(f"-c {name}={value}" for name, value in settings)]
+            )
+        connection = psycopg.connect(**parameters, autocommit=True)
+        arrays.register(connection)
+        connection.prepare_threshold = None if self.pooler else 5
+        return connection
+
+    def _own_options(self) -> str:
+        return str(self.parameters.get("options") or os.environ.get("PGOPTIONS", ""))
+
+
+def _defaults() -> dict[str, str]:
+    given = {name for name, variable in _FROM_ENVIRONMENT.items() if variable in os.environ}
+    return {name: value for name, value in _DEFAULTS.items() if name not in given}

@@ -1,0 +1,325 @@
+"""How Postgres takes a batch: judged by remembered rows, stored in one statement if they hold.
+
+Theory. Judging needs a session's row, and reading it first would cost a round trip and, to be
+safe, a lock that is held over it. But the process that works on a session knows its row from its
+own last append. So drafts are judged by the rows as they are remembered, and one statement stores
+all that was accepted, provided that the rows still are the same (`_statements.py`).
+
+Rules.
+
+1. Only an acceptance may rest on a remembered row. Whatever was refused by one, or not got by the
+   statement because it has changed or is locked, is tried alone: the row is locked, read, judged
+   by what it really says and by the database's time, and written in the same transaction.
+2. What depends on the time, taking over a lease that has run out, is always decided that way.
+3. A connection that is lost while a commit is under way leaves its outcome unknown, whatever the
+   server said last. Any other error means that the transaction was rolled back.
+4. Deadlocks and serialization failures cannot come from these statements under READ COMMITTED, but
+   from others' or from settings of the database: they are tried again, alone.
+
+Rejected: `UPDATE … FROM unnest(…)` without SKIP LOCKED (deadlocks between processes);
+`ON CONFLICT DO NOTHING` on records (a gap under a moved head); comparing the head only (an append
+would overwrite a lease or a fence that changed without a record).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias, cast
+
+import attrs
+import psycopg
+from psycopg import Connection
+from psycopg.pq import ConnStatus, TransactionStatus
+
+from rainengine.core.errors import LedgerCorrupt, LedgerError
+from rainengine.store_pg import _statements as sql
+from rainengine.store_pg._arrays import Texts
+from rainengine.store_pg._clock import DatabaseClock
+from rainengine.store_pg._errors import TRY_AGAIN, translate_error
+from rainengine.store_sql import (
+    Batch,
+    Change,
+    Committed,
+    CommitUnknown,
+    Draft,
+    Key,
+    SessionRow,
+    SnapshotRow,
+    Verdict,
+    absent,
+    judge,
+    session_row,
+)
+
+MAX_REMEMBERED = 8192
+MAX_TRIES = 5
+_PAUSE_S = 0.01
+
+PgConnection: TypeAlias = Connection[tuple[Any, ...]]
+_log = logging.getLogger("rainengine.store_pg")
+
+
+@attrs.define(eq=False)
+class PostgresDialect:
+    """Implements `Dialect` for psycopg. One instance a writer.
+
+    `clock` is the database's, or None where another clock judges leases.
+    `preamble` is sent at the beginning of each transaction; with `bare` a batch is sent without
+    one, as a statement that is a transaction by itself.
+    """
+
+    _clock: DatabaseClock | None
+    _preamble: str
+    _bare: bool
+    _rows: dict[Key, SessionRow] = attrs.field(factory=dict[Key, SessionRow])
+    _connection: PgConnection | None = None
+
+    def begin(self, connection: PgConnection, timeout_s: float | None = None) -> None:
+        """Begin a transaction. Each of its statements may take `timeout_s` seconds."""
+        limit = "" if timeout_s is None else f"; SET LOCAL statement_timeout = {_ms(timeout_s)}"
+        connection.execute(f"{self._preamble}{limit}".encode())
+
+    def commit(self, connection: PgConnection) -> None:
+        """Commit what `begin` began. Raises `CommitUnknown` where the connection is lost."""
+        try:
+            connection.execute(b"COMMIT")
+        except psycopg.Error as error:
+            if self.lost(connection):
+                raise CommitUnknown from error
+            raise
+
+    def translate_error(self, error: Exception) -> LedgerError | None:
+        """Return the ledger's error for one that psycopg raised, None for any other."""
+        return translate_error(error)
+
+    def lost(self, connection: PgConnection) -> bool:
+        """Whether the connection to the server is gone."""
+        return connection.closed or connection.pgconn.status != ConnStatus.OK
+
+    def commit_batch(self, connection: PgConnection, batch: Batch) -> Committed:
+        """Store what is accepted in one statement; None stands for what has to be tried alone."""
+        verdicts = self._together(connection, batch.drafts) if batch.drafts else []
+        commits = int(any(isinstance(verdict, Change) for verdict in verdicts))
+        if len(verdicts) == 1 and verdicts[0] is None:
+            verdicts = [self._alone(connection, batch.drafts[0])]
+            commits = int(isinstance(verdicts[0], Change))
+        if batch.snapshots:
+            commits += _keep(connection, batch.snapshots)
+        return Committed(verdicts, commits)
+
+    # Together, by remembered rows.
+
+    def _together(self, connection: PgConnection, drafts: Sequence[Draft]) -> list[Verdict | None]:
+        self._forget_if_reconnected(connection)
+        rows = self._known_rows(connection, drafts)
+        judged = [_judged_by(rows.get(draft.key), draft) for draft in drafts]
+        changes = {n: change for n, change in enumerate(judged) if change is not None}
+        if not changes:
+            return list(judged)
+        got = self._store(connection, drafts, changes)
+        return [change if n in got else None for n, change in enumerate(judged)]
+
+    def _forget_if_reconnected(self, connection: PgConnection) -> None:
+        if self._connection is not connection or len(self._rows) > MAX_REMEMBERED:
+            self._rows.clear()
+            self._connection = connection
+
+    def _known_rows(
+        self, connection: PgConnection, drafts: Sequence[Draft]
+    ) -> dict[Key, SessionRow | None]:
+        """Return the drafts' rows; those not remembered are read, unless the session is new."""
+        found: dict[Key, SessionRow | None] = {}
+        missing: list[Key] = []
+        for draft in drafts:
+            row = self._rows.get(draft.key)
+            if row is None and _begins(draft):
+                row = absent(draft.key)
+            elif row is None:
+                missing.append(draft.key)
+            found[draft.key] = row
+        if missing:
+            found.update(_read_rows(connection, missing))
+        return found
+
+    def _store(
+        self,
+        connection: PgConnection,
+        drafts: Sequence[Draft],
+        changes: Mapping[int, Change],
+    ) -> set[int]:
+        """Store changes and return the numbers of those that were got."""
+        try:
+            if not self._bare:
+                self.begin(connection)
+            got = self._write(connection, drafts, changes)
+            if not self._bare:
+                connection.execute(b"COMMIT")
+        except psycopg.Error as error:
+            self._rows.clear()
+            if self.lost(connection):
+                raise CommitUnknown([changes.get(n) for n in range(len(drafts))]) from error
+            if error.sqlstate not in TRY_AGAIN:
+                raise
+            _roll_back(connection)
+            return set()
+        self._remember([changes[n] for n in got])
+        return got
+
+    def _write(
+        self,
+        connection: PgConnection,
+        drafts: Sequence[Draft],
+        changes: Mapping[int, Change],
+    ) -> set[int]:
+        statement, parameters = _statement(drafts, changes)
+        answer = connection.execute(statement, parameters, prepare=self._bare).fetchall()
+        if answer and self._clock is not None:
+            self._clock.observe(answer[0][1])
+        return {n for n, _ in answer}
+
+    def _remember(self, changes: Iterable[Change]) -> None:
+        for change in changes:
+            self._rows[change.row.tenant, change.row.session_id] = change.row
+
+    # Alone, by the row itself.
+
+    def _alone(self, connection: PgConnection, draft: Draft) -> Verdict:
+        for tries in range(1, MAX_TRIES + 1):
+            try:
+                return self._locked(connection, draft)
+            except psycopg.Error as error:
+                if self.lost(connection) or error.sqlstate not in TRY_AGAIN or tries == MAX_TRIES:
+                    raise
+                _roll_back(connection)
+                time.sleep(_PAUSE_S * tries)
+        raise AssertionError
+
+    def _locked(self, connection: PgConnection, draft: Draft) -> Verdict:
+        self.begin(connection)
+        verdict = self.append_within(connection, draft)
+        if not isinstance(verdict, Change):
+            connection.execute(b"ROLLBACK")
+            return verdict
+        try:
+            self.commit(connection)
+        except CommitUnknown as unknown:
+            raise CommitUnknown([verdict]) from unknown
+        self._remember([verdict])
+        return verdict
+
+    def append_within(self, connection: PgConnection, draft: Draft) -> Verdict:
+        """Lock the session's row, judge by it and write, within a transaction; commit nothing."""
+        self._rows.pop(draft.key, None)
+        while True:
+            row = connection.execute(sql.LOCK_SESSION, draft.key).fetchone()
+            verdict = self._judge_locked(connection, draft, row)
+            if not isinstance(verdict, Change):
+                return verdict
+            if self._write(connection, [draft], {0: verdict}):
+                return verdict
+            # Another process has just made the session: its row is there to be locked now.
+
+    def _judge_locked(
+        self, connection: PgConnection, draft: Draft, found: tuple[Any, ...] | None
+    ) -> Verdict:
+        if self._clock is not None:
+            now_ms = _answer(connection, sql.SELECT_NOW)
+            self._clock.observe(now_ms)
+            draft = attrs.evolve(draft, now_ms=now_ms)
+        try:
+            row = absent(draft.key) if found is None else session_row(draft.key, found)
+        except LedgerCorrupt as corrupt:
+            return corrupt
+        return judge(draft, row, _stored_keys(connection, draft) if draft.triggers else {})
+
+
+def _begins(draft: Draft) -> bool:
+    return draft.expected is not None and draft.expected.sequence == 0
+
+
+def _judged_by(row: SessionRow | None, draft: Draft) -> Change | None:
+    """Return the change if the draft is accepted, whatever the time and the stored keys are."""
+    if row is None:
+        row = absent(draft.key)
+    if _rests_on_time(row, draft):
+        return None
+    verdict = judge(draft, row, {})
+    return verdict if isinstance(verdict, Change) else None
+
+
+def _rests_on_time(row: SessionRow, draft: Draft) -> bool:
+    if row.lease_owner is None:
+        return False
+    if draft.lease is None:
+        return draft.fence is None and not draft.intake
+    return draft.lease.action == "take" and draft.lease.owner != row.lease_owner
+
+
+def _read_rows(connection: PgConnection, keys: Sequence[Key]) -> dict[Key, SessionRow]:
+    found: dict[Key, SessionRow] = {}
+    for row in connection.execute(sql.SELECT_SESSIONS, sql.key_columns(keys)).fetchall():
+        try:
+            found[row[0], row[1]] = session_row((row[0], row[1]), row)
+        except LedgerCorrupt:
+            continue  # tried alone, it tells
+    return found
+
+
+def _stored_keys(connection: PgConnection, draft: Draft) -> dict[str, int]:
+    keys = Texts.of([key for _, key in draft.triggers])
+    rows = connection.execute(sql.SELECT_KEYS, (*draft.key, keys)).fetchall()
+    return dict(cast("list[tuple[str, int]]", rows))
+
+
+def _statement(drafts: Sequence[Draft], changes: Mapping[int, Change]) -> tuple[bytes, list[bytes]]:
+    moved = {n: change for n, change in changes.items() if _has_row(change.before)}
+    born = [(n, *change.row) for n, change in changes.items() if n not in moved]
+    keyed = [(n, key) for n in moved for _, key in drafts[n].triggers]
+    outbox = [(n, *row[2:]) for n, change in changes.items() for row in change.outbox]
+    statement = sql.store_changes(
+        moved=bool(moved), born=bool(born), keyed=bool(keyed), outbox=bool(outbox)
+    )
+    return statement, [
+        *(sql.keyed_columns(keyed) if keyed else ()),
+        *(sql.moved_columns([_moved(n, change) for n, change in moved.items()]) if moved else ()),
+        *(sql.born_columns(born) if born else ()),
+        *sql.record_columns([(n, *r[2:]) for n, c in changes.items() for r in c.records]),
+        *(sql.outbox_columns(outbox) if outbox else ()),
+    ]
+
+
+def _has_row(before: SessionRow) -> bool:
+    """Whether a session has a row; it may have one without records, by its lease."""
+    return before.head > 0 or before.fence > 0
+
+
+def _moved(n: int, change: Change) -> tuple[Any, ...]:
+    return (n, *change.before[: 2 + sql.BEFORE], *change.row[2:])
+
+
+def _keep(connection: PgConnection, snapshots: Sequence[SnapshotRow]) -> int:
+    """Keep snapshots, in a transaction of their own. They are disposable: failing is no matter."""
+    newest = {row[:3]: row for row in snapshots}
+    try:
+        connection.execute(sql.UPSERT_SNAPSHOTS, sql.snapshot_columns(list(newest.values())))
+    except psycopg.Error:
+        _log.debug("snapshots were not kept", exc_info=True)
+        return 0
+    return 1
+
+
+def _ms(seconds: float) -> int:
+    """Return milliseconds for Postgres, to which 0 would mean for ever."""
+    return max(round(seconds * 1000), 1)
+
+
+def _roll_back(connection: PgConnection) -> None:
+    if connection.info.transaction_status != TransactionStatus.IDLE:
+        connection.execute(b"ROLLBACK")
+
+
+def _answer(connection: PgConnection, statement: bytes) -> int:
+    (value,) = cast("tuple[int]", connection.execute(statement).fetchone())
+    return value
