@@ -23,16 +23,31 @@ FIRST = NewRecord(CancelRequest(reason="first"), 0)
 OTHER = NewRecord(CancelRequest(reason="other"), 0)
 
 
+def _error(text: str, name: str) -> sqlite3.OperationalError:
+    error = sqlite3.OperationalError(text)
+    error.sqlite_errorcode = getattr(sqlite3, name)
+    error.sqlite_errorname = name
+    return error
+
+
 class Failing(sqlite3.Connection):
     """A connection whose COMMIT reports a failed fsync, before or after it has taken effect.
 
     `plan` says what becomes of the next commits: what SQLite is really told, or None for
     a commit that goes well. `meanwhile` is what happens before a failure is reported.
-    Both are shared by all connections.
+    After that, `absences` connections cannot be opened. All is shared by all connections.
     """
 
     plan: list[str | None]
     meanwhile: Callable[[], object]
+    absences: list[None]
+    failed: list[None]
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        if self.failed and self.absences:
+            self.absences.pop()
+            raise _error("unable to open database file", "SQLITE_CANTOPEN")
+        super().__init__(*args, **options)
 
     def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
         instead = self.plan.pop(0) if sql == "COMMIT" and self.plan else None
@@ -40,26 +55,39 @@ class Failing(sqlite3.Connection):
             return super().execute(sql, *parameters)
         super().execute(instead)
         self.meanwhile()
-        error = sqlite3.OperationalError("disk I/O error")
-        error.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
-        error.sqlite_errorname = "SQLITE_IOERR_FSYNC"
-        raise error
+        self.failed.append(None)
+        raise _error("disk I/O error", "SQLITE_IOERR_FSYNC")
 
 
 @asynccontextmanager
 async def _store(
-    path: Path, *plan: str | None, meanwhile: Callable[[], object] = lambda: None
+    path: Path,
+    *plan: str | None,
+    meanwhile: Callable[[], object] = lambda: None,
+    absences: int = 0,
+    settle_for_s: float = 0,
 ) -> AsyncGenerator[SqlLedgerStore]:
     async with open_sqlite_ledger(path):
         pass
-    factory = type(
-        "Planned", (Failing,), {"plan": list(plan), "meanwhile": staticmethod(meanwhile)}
-    )
+    fate = {
+        "plan": list(plan),
+        "meanwhile": staticmethod(meanwhile),
+        "absences": [None] * absences,
+        "failed": [],
+    }
     connect = partial(
-        sqlite3.connect, path, isolation_level=None, check_same_thread=False, factory=factory
+        sqlite3.connect,
+        path,
+        isolation_level=None,
+        check_same_thread=False,
+        factory=type("Planned", (Failing,), fate),
     )
     async with open_store(
-        SqliteDialect(), connect_writer=connect, connect_reader=connect, settings=StoreSettings()
+        SqliteDialect(),
+        connect_writer=connect,
+        connect_reader=connect,
+        settings=StoreSettings(),
+        settle_for_s=settle_for_s,
     ) as store:
         yield store
 
@@ -157,3 +185,45 @@ async def test_a_disk_that_never_answers_leaves_the_append_unknown(tmp_path: Pat
         with pytest.raises(AppendUnknown, match="load the session again"):
             await ledger.append("s", [RECORD], expected=None)
         assert (await ledger.append("s", [RECORD], expected=None)).head.sequence == 1
+
+
+@pytest.mark.parametrize("really", ["COMMIT", "ROLLBACK"])
+async def test_a_database_that_is_away_for_a_while_is_asked_again(
+    tmp_path: Path, really: str
+) -> None:
+    """For `settle_for_s` seconds, what became of a lost commit is asked for until it is known."""
+    path = tmp_path / "x.db"
+    async with _store(path, really, "ROLLBACK", absences=3, settle_for_s=60) as ledger:
+        async with trio.open_nursery() as nursery:
+            for n in range(3):
+                nursery.start_soon(partial(ledger.append, f"s{n}", [RECORD] * 2, expected=None))
+        assert [(await ledger.head(f"s{n}")).sequence for n in range(3)] == [2, 2, 2]
+
+
+async def test_a_database_that_stays_away_leaves_the_append_unknown(tmp_path: Path) -> None:
+    """Once `settle_for_s` seconds are over, the append is `AppendUnknown`."""
+    path = tmp_path / "x.db"
+    async with _store(path, "ROLLBACK", absences=10_000, settle_for_s=0.12) as ledger:
+        with pytest.raises(AppendUnknown, match="unable to open"):
+            await ledger.append("s", [RECORD], expected=None)
+
+
+@pytest.mark.parametrize("again", ["COMMIT", "ROLLBACK"])
+async def test_intake_whose_second_commit_is_lost_too_is_stored_once(
+    tmp_path: Path, again: str
+) -> None:
+    """Sent again behind somebody else's and lost again, an append is neither doubled nor dropped.
+
+    The first commit took no effect and somebody appends, so that it is sent at a new head.
+    """
+    others: list[Callable[[], object]] = [_somebody_else(tmp_path / "x.db")]
+    store = _store(
+        tmp_path / "x.db",
+        *("ROLLBACK", again),
+        meanwhile=lambda: others.pop()() if others else None,
+        settle_for_s=60,
+    )
+    async with store as ledger:
+        done = await ledger.append("s", [RECORD] * 2, expected=None)
+        assert (done.first_sequence, done.head) == (2, await ledger.head("s"))
+        assert await _reasons(ledger) == ["other", "enough", "enough"]
