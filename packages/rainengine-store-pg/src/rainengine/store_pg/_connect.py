@@ -43,13 +43,25 @@ def parse_url(url: str) -> dict[str, Any]:
     Raises `InvalidConfiguration`, which quotes nothing of it: there may be a password in it.
     """
     try:
-        return conninfo_to_dict(url)
+        parameters: dict[str, Any] = conninfo_to_dict(url)
     except (psycopg.Error, UnicodeError, ValueError):
+        parameters = {}
+    if not parameters or "\0" in url or _is_misread(parameters):
         raise InvalidConfiguration(
             "url",
             "it cannot be read: write postgresql://user:password@host:port/database, with special"
             " characters percent-encoded and only libpq's parameters behind a question mark",
-        ) from None
+        )
+    return parameters
+
+
+def _is_misread(parameters: dict[str, Any]) -> bool:
+    """Whether libpq takes for a host or port what may be part of a password."""
+    hosts = str(parameters.get("host", "")).split(",")
+    ports = str(parameters.get("port", "")).split(",")
+    return any("@" in host[1:] for host in hosts) or not all(
+        port.isdecimal() for port in ports if port
+    )
 
 
 @attrs.frozen(kw_only=True)

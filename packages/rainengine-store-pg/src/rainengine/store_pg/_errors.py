@@ -13,6 +13,7 @@ from rainengine.core.errors import (
     LedgerIOError,
     LedgerReadOnly,
     LedgerUnavailable,
+    TransactionTimeout,
 )
 
 TRY_AGAIN = frozenset({"40001", "40P01", "55P03"})
@@ -33,7 +34,7 @@ _BUSY = (
     ),
 )
 _SLOW = (
-    LedgerBusy,
+    TransactionTimeout,
     (
         "the statement was cancelled, by statement_timeout or by an operator: try again, or raise"
         " statement_timeout_ms"

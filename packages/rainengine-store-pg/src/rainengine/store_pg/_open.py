@@ -31,6 +31,10 @@ from rainengine.store_sql import (
 )
 
 
+def _above_0(_: object, attribute: attrs.Attribute[int], value: int) -> None:
+    check_positive(attribute.name, value)
+
+
 @attrs.frozen(kw_only=True)
 class PostgresSettings(StoreSettings):
     """How a Postgres store behaves, beyond what all stores have.
@@ -44,8 +48,8 @@ class PostgresSettings(StoreSettings):
     transaction mode: nothing prepared, no session settings, no LISTEN.
     """
 
-    statement_timeout_ms: int = 15_000
-    lock_timeout_ms: int = 1_000
+    statement_timeout_ms: int = attrs.field(default=15_000, validator=_above_0)
+    lock_timeout_ms: int = attrs.field(default=1_000, validator=_above_0)
     settle_for_s: float = 10.0
     transaction_connections: int = 2
     notify: bool = True
@@ -88,8 +92,8 @@ async def open_postgres_ledger(
     _check_encoding(found.encoding)
     server = Server(
         parameters=parse_url(url),
-        statement_timeout_ms=check_positive("statement_timeout_ms", settings.statement_timeout_ms),
-        lock_timeout_ms=check_positive("lock_timeout_ms", settings.lock_timeout_ms),
+        statement_timeout_ms=settings.statement_timeout_ms,
+        lock_timeout_ms=settings.lock_timeout_ms,
         pooler=settings.pooler,
         lax=found.lax,
     )

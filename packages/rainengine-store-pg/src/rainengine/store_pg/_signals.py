@@ -29,7 +29,7 @@ from rainengine.store_pg._connect import PgConnection
 from rainengine.store_sql import Heard, Key
 
 CHANNEL = "rainengine_moved"
-GATHER_S = 0.005
+GATHER_S = 0.02
 """For how long moves are gathered into one notification."""
 
 _RETRY_S = 1.0

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import Generic, TypeAlias, TypeVar
 
 import attrs
 
@@ -21,6 +21,7 @@ from rainengine.store_sql._transactions import finish, meaning
 PAUSE_S = 0.05
 """Between two attempts to find out what became of a commit."""
 
+Answered: TypeAlias = tuple[Draft, Appended | LedgerError]
 T = TypeVar("T")
 
 
@@ -60,10 +61,16 @@ class Committer(Generic[ConnectionT]):
             records=self._records,
         )
 
-    def commit(self, batch: Batch) -> list[Appended | LedgerError]:
-        """Store a batch and return an answer a draft. Raises nothing."""
+    def commit(self, batch: Batch) -> Iterator[list[Answered]]:
+        """Store a batch and yield the drafts with their answers, at first all that have one.
+
+        What the batch did not get to is tried alone, and holds up no others. Raises nothing.
+        """
         self._batches += 1
-        return [self._answer(verdict) for verdict in self._verdicts(batch)]
+        judged = list(zip(batch.drafts, self._verdicts(batch), strict=True))
+        yield [(draft, self._answer(verdict)) for draft, verdict in judged if verdict is not None]
+        for draft in [draft for draft, verdict in judged if verdict is None]:
+            yield [(draft, self._answer(self._alone(draft)))]
 
     def transact(self, transaction: Transaction) -> Done | BaseException:
         """Do what a transaction is for, alone, and return what came of it. Raises nothing."""
@@ -101,33 +108,31 @@ class Committer(Generic[ConnectionT]):
         self._records += len(verdict.records)
         return verdict.appended
 
-    def _verdicts(self, batch: Batch) -> Sequence[Verdict]:
+    def _verdicts(self, batch: Batch) -> Sequence[Verdict | None]:
+        """Return a verdict a draft, or None where it is to be tried alone."""
         try:
-            found = self._attempt(batch)
+            return self._attempt(batch)
         except CommitUnknown as lost:
-            found = self._settle(batch, lost)
+            return self._settle(batch, lost)
         except Exception as error:  # noqa: BLE001 - every waiting caller gets an answer
             return self._after(error, batch)
-        return [
-            self._alone(draft) if verdict is None else verdict
-            for draft, verdict in zip(batch.drafts, found, strict=True)
-        ]
 
     def _alone(self, draft: Draft) -> Verdict:
-        return self._verdicts(Batch([draft]))[0]
+        (verdict,) = self._verdicts(Batch([draft]))
+        return LedgerUnavailable("the storage did not get to it") if verdict is None else verdict
 
     def _attempt(self, batch: Batch) -> Sequence[Verdict | None]:
         committed = self._on_connection(lambda one: self._dialect.commit_batch(one, batch))
         self._commits += committed.commits
         return committed.verdicts
 
-    def _after(self, error: Exception, batch: Batch) -> Sequence[Verdict]:
+    def _after(self, error: Exception, batch: Batch) -> Sequence[Verdict | None]:
         if batch.snapshots:
             return self._verdicts(Batch(batch.drafts)) if batch.drafts else ()
         concerns_all = isinstance(self._meaning(error), LedgerUnavailable)
         if concerns_all or len(batch.drafts) == 1:
             return [self._failure(error) for _ in batch.drafts]
-        return [self._alone(draft) for draft in batch.drafts]
+        return [None] * len(batch.drafts)
 
     def _meaning(self, error: Exception) -> LedgerError | None:
         return error if isinstance(error, LedgerError) else self._dialect.translate_error(error)

@@ -16,7 +16,8 @@ Rules.
 3. A batch holds one append a session, because each is judged by its session's row.
    What has to wait for the next batch keeps its place.
 4. A refusal concerns its own append. An error of the storage concerns the batch.
-   Any other error may be one append's fault: each is tried alone.
+   Any other error may be one append's fault: each is tried alone. So is what a batch did not get
+   because another process is busy with it; the others have their answers by then.
 5. After any error the connection is closed, which rolls back; the next batch opens a new one.
    Working out which state a connection is in after a failed ROLLBACK is not worth the doubt.
 6. From the moment it is queued, an append is waited for whatever is cancelled, but not for ever:
@@ -46,10 +47,9 @@ from rainengine.core.errors import (
     AppendUnknown,
     LedgerBusy,
     LedgerClosed,
-    LedgerError,
     LedgerUnavailable,
 )
-from rainengine.store_sql._commits import Committer
+from rainengine.store_sql._commits import Answered, Committer
 from rainengine.store_sql._dialect import Batch, ConnectionT
 from rainengine.store_sql._drafts import Done, Draft, Result, Transaction
 from rainengine.store_sql._rows import Key, SnapshotRow
@@ -147,8 +147,8 @@ class Writer(Generic[ConnectionT]):
 
     # In trio's thread, by `run_sync_soon` or the deadline guard.
 
-    def _deliver(self, drafts: Sequence[Draft], results: Sequence[Appended | LedgerError]) -> None:
-        for draft, result in zip(drafts, results, strict=True):
+    def _deliver(self, answered: Sequence[Answered]) -> None:
+        for draft, result in answered:
             self._finish(draft, result)
             if isinstance(result, Appended):
                 self._moved(draft.key, result)
@@ -209,7 +209,8 @@ class Writer(Generic[ConnectionT]):
     def _write_some(self) -> bool:
         batch = self._next_batch()
         if batch is not None:
-            self._tell(self._deliver, batch.drafts, self._committer.commit(batch))
+            for answered in self._committer.commit(batch):
+                self._tell(self._deliver, answered)
         transaction = self._next_transaction()
         if transaction is not None:
             self._tell(self._finish, transaction, self._committer.transact(transaction))
