@@ -14,6 +14,7 @@ import pytest
 
 from testbed.databases import Databases
 from testbed.postgres import run_postgres
+from testbed.processes import environment
 
 HOLDER = """
 import sys
@@ -77,7 +78,7 @@ def test_a_server_does_not_outlive_a_killed_test_run() -> None:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+        env=environment(),
     )
     with holder:
         assert holder.stdout is not None

@@ -15,6 +15,7 @@ import pytest
 
 if TYPE_CHECKING:
     from testbed.databases import Databases
+    from testbed.ledgers import EmptyLedgers
 
 GIVEN = "RAINENGINE_TEST_POSTGRES_URL"
 
@@ -38,3 +39,20 @@ def postgres_url(postgres_databases: Databases) -> Iterator[str]:
     name = postgres_databases.create()
     yield postgres_databases.url(name)
     postgres_databases.drop(name)
+
+
+@pytest.fixture(scope="session")
+def empty_ledgers(postgres_databases: Databases) -> Iterator[EmptyLedgers]:
+    """Databases with the schema of a ledger, to be copied."""
+    from testbed.ledgers import EmptyLedgers
+
+    ledgers = EmptyLedgers(postgres_databases)
+    yield ledgers
+    ledgers.drop()
+
+
+@pytest.fixture
+def ledger_url(empty_ledgers: EmptyLedgers) -> Iterator[str]:
+    """The URL of a fresh, empty ledger on PostgreSQL."""
+    with empty_ledgers.copied() as url:
+        yield url

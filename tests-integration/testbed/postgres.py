@@ -154,7 +154,7 @@ class PostgresServer:
         return True
 
     def _ready(self, pid: int) -> bool:
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError, IndexError):  # not yet written
             lines = (self.folder / "data" / "postmaster.pid").read_text().splitlines()
             return lines[0] == str(pid) and lines[-1].strip() == "ready"
         return False
