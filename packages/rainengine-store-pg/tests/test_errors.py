@@ -60,6 +60,7 @@ def test_each_state_has_a_meaning(error: type[psycopg.Error], meaning: type[Ledg
         ("fe_sendauth: no password supplied", LedgerAccessDenied),
         ('FATAL:  database "d" does not exist', LedgerAccessDenied),
         ('FATAL:  role "u" does not exist', LedgerAccessDenied),
+        ("FATAL:  unsupported startup parameter: options", LedgerAccessDenied),
         ("FATAL:  the database system is starting up", LedgerUnavailable),
         ("FATAL:  sorry, too many clients already", LedgerUnavailable),
         ("Connection refused", LedgerUnavailable),

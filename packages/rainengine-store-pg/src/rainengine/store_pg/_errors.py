@@ -67,6 +67,10 @@ _READ_ONLY = (
     LedgerReadOnly,
     "the server takes no writes: it is a standby, or set to read-only transactions",
 )
+_POOLED = (
+    LedgerAccessDenied,
+    "a pooler stands before the server and takes no settings: open the ledger with pooler=True",
+)
 _STARTING = (LedgerUnavailable, "the server is starting up or shutting down: try again")
 _CROWDED = (
     LedgerUnavailable,
@@ -114,6 +118,7 @@ _AT_LOGIN = {
     "authentication failed": _BAD_LOGIN,
     "no pg_hba.conf entry": _BAD_LOGIN,
     "does not exist": _NO_DATABASE,
+    "unsupported startup parameter": _POOLED,
     "starting up": _STARTING,
     "shutting down": _STARTING,
     "too many clients": _CROWDED,

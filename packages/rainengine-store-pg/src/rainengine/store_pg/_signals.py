@@ -115,11 +115,13 @@ class Listener:
             self._thread = _start(self._run, "rainengine-listener")
 
     def stop(self) -> None:
-        """Stop listening; blocks."""
+        """Stop listening; blocks, but not for a server that does not answer."""
         self._stopping = True
         os.write(self._wake[1], b"x")
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(_RETRY_S)
+            if self._thread.is_alive():
+                return  # it is connecting, and ends when that does
         for end in self._wake:
             os.close(end)
 
