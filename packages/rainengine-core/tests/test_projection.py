@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from rainengine.core import CallSkills, Continue, Message, Plan, PlannedSkillCall, Respond, codec
 from rainengine.core.errors import SkillFailure
-from rainengine.core.projection import SessionProjection, fold
+from rainengine.core.projection import PROJECTION_VERSION, SessionProjection, fold
 from rainengine.core.projection._state import ARTIFACTS, OBSERVATIONS, RELATIONSHIPS, WINDOW_ITEMS
 from rainengine.core.records import (
     ArtifactProduced,
@@ -297,7 +297,7 @@ async def test_a_long_session_is_loaded_from_its_snapshot(stage: Any) -> None:
     engine = stage.engine(lambda _: Respond("x"))
     for _ in range(30):
         await engine.advance(stage.request())
-    snapshot = await stage.ledger.load_snapshot("s", 1)
+    snapshot = await stage.ledger.load_snapshot("s", PROJECTION_VERSION)
     handle = stage.other_handle()
     reads: list[int] = []
     original = handle.read
@@ -320,7 +320,7 @@ async def test_a_snapshot_that_cannot_be_read_is_ignored(stage: Any, payload: st
     engine = stage.engine(lambda _: Respond("x"))
     for _ in range(30):
         await engine.advance(stage.request())
-    snapshot = await stage.ledger.load_snapshot("s", 1)
+    snapshot = await stage.ledger.load_snapshot("s", PROJECTION_VERSION)
     assert snapshot is not None
     stage.ledger.offer_snapshot("s", attrs.evolve(snapshot, payload=payload))
     other = stage.engine(lambda _: Respond("y"), ledger=stage.other_handle())

@@ -10,6 +10,7 @@ import pytest
 from rainengine.core import InMemoryLedger, Respond, verify_session
 from rainengine.core.abc import Ledger
 from rainengine.core.errors import SessionNotFound, UsageError
+from rainengine.core.projection import PROJECTION_VERSION
 from rainengine.core.records import Head
 
 
@@ -96,7 +97,7 @@ async def test_an_anchor_of_another_history_is_found(stage: Any) -> None:
 async def test_a_snapshot_that_differs_is_found(stage: Any) -> None:
     """A snapshot has to be what a replay gives at its place."""
     await written(stage, 30)
-    snapshot = await stage.ledger.load_snapshot("s", 1)
+    snapshot = await stage.ledger.load_snapshot("s", PROJECTION_VERSION)
     assert snapshot is not None
     assert (await verify_session(stage.ledger, "s")).ok
     for change in (
@@ -112,7 +113,7 @@ async def test_a_snapshot_that_differs_is_found(stage: Any) -> None:
 async def test_a_snapshot_beyond_the_records_is_found(stage: Any) -> None:
     """A snapshot of more records than there are says that some are missing."""
     session = await written(stage, 30)
-    snapshot = await stage.ledger.load_snapshot("s", 1)
+    snapshot = await stage.ledger.load_snapshot("s", PROJECTION_VERSION)
     assert snapshot is not None
     cut(session, session.head.sequence - snapshot.sequence + 3)
     answer = await verify_session(stage.ledger, "s")

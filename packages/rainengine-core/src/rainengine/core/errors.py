@@ -29,6 +29,9 @@ FailureKind: TypeAlias = Literal[
 ]
 """Why a tool call failed. `unknown_outcome`: it was started, and what it did is not known."""
 
+WakeRefusal: TypeAlias = Literal["not_allowed", "too_many", "fired"]
+"""Why a wake was not scheduled; `WakeRefused.reason`."""
+
 
 class RainEngineError(Exception):
     """The root of all errors that RainEngine raises on purpose."""
@@ -108,6 +111,30 @@ class AgentMismatch(UsageError):
         )
         self.wanted = wanted
         self.served = served
+
+
+class WakeRefused(UsageError):
+    """The wake was not scheduled; nothing was stored.
+
+    `reason` says why: the agent's `WakePolicy` does not allow it (`not_allowed`), or no more than
+    are pending (`too_many`), or the wake was there before and has fired (`fired`).
+    """
+
+    def __init__(self, session_id: str, wake_id: str, reason: WakeRefusal) -> None:
+        super().__init__(
+            f"wake {wake_id!r} of session {session_id!r} was not scheduled:"
+            f" {_WAKE_REFUSALS[reason]}"
+        )
+        self.session_id = session_id
+        self.wake_id = wake_id
+        self.reason: WakeRefusal = reason
+
+
+_WAKE_REFUSALS: dict[WakeRefusal, str] = {
+    "not_allowed": "its agent's WakePolicy does not allow scheduled wakes",
+    "too_many": "as many are pending as its agent's WakePolicy allows: wait until one has fired",
+    "fired": "it has fired already, and a wake fires once: schedule a new one under a new id",
+}
 
 
 class UnknownPlugin(UsageError):

@@ -17,6 +17,7 @@ from rainengine.core.records import (
     ObservationAppended,
     OutcomeRecord,
     Record,
+    ScheduledWake,
     StopReason,
     TaskAbandoned,
     TaskBlocked,
@@ -99,10 +100,17 @@ def index_after(
             agent = _agent_waiting(projection, record.trigger_id) or agent
         elif isinstance(record, OutcomeRecord):
             state = _STATES[record.stop_reason] if not projection.queue else "running"
-    wake_due = _wake_due_after(projection, events)
+    wake_due = _wake_due_after(projection, records, events)
     if state is None and wake_due is None:
         return None
-    return SessionIndex(state=state or "running", agent=agent, wake_due_at_ms=wake_due)
+    return SessionIndex(state=state or _state_of(projection), agent=agent, wake_due_at_ms=wake_due)
+
+
+def _state_of(projection: SessionProjection) -> SessionState:
+    if projection.run is not None or projection.queue:
+        return "running"
+    last = projection.last_outcome
+    return "empty" if last is None else _STATES[last.stop_reason]
 
 
 def _begins(trigger: TriggerRecord, records: Sequence[Record]) -> bool:
@@ -117,13 +125,19 @@ def _agent_waiting(projection: SessionProjection, trigger_id: str) -> str | None
     return next(waiting, None)
 
 
-def _wake_due_after(projection: SessionProjection, events: Sequence[KernelEvent]) -> int | None:
-    due = {wake.wake_id: wake.due_at_ms for wake in projection.world.wakes.values()}
-    changed = False
-    for event in events:
-        if isinstance(event, WakeRequested | WakeScheduled):
-            due[event.wake_id] = event.due_at_ms
-            changed = True
-        elif isinstance(event, WakeCompleted):
-            changed |= due.pop(event.wake_id, None) is not None
-    return min(due.values(), default=0) if changed else None
+def _wake_due_after(
+    projection: SessionProjection, records: Sequence[Record], events: Sequence[KernelEvent]
+) -> int | None:
+    """When the next wake is due: 0 where none is, None where the batch changes no wake."""
+    asked = [event for event in events if isinstance(event, WakeRequested | WakeScheduled)]
+    fired = {event.wake_id for event in events if isinstance(event, WakeCompleted)}
+    fired |= _wakes_in(records)
+    if not asked and not fired:
+        return None
+    due = {wake.wake_id: wake.due_at_ms for wake in (*projection.world.wakes.values(), *asked)}
+    return min((due[wake_id] for wake_id in due.keys() - fired), default=0)
+
+
+def _wakes_in(records: Sequence[Record]) -> set[str]:
+    triggers = (record.trigger for record in records if isinstance(record, TriggerRecord))
+    return {trigger.wake_id for trigger in triggers if isinstance(trigger, ScheduledWake)}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Collection, Iterable
+from typing import TYPE_CHECKING, TypeVar
 
 from rainengine.core import codec, telemetry
 from rainengine.core.abc import (
@@ -25,9 +25,10 @@ from rainengine.core.engine._requests import (
     Submitted,
 )
 from rainengine.core.engine._session import OpenSession, Outdated
-from rainengine.core.engine._sessions import SessionCache, turn
+from rainengine.core.engine._sessions import SessionCache, is_taken, turn
 from rainengine.core.engine._steps import Stepper
 from rainengine.core.engine._tenure import Holder
+from rainengine.core.engine._wakes import Wakes
 from rainengine.core.environment import RandomIds, SystemClock
 from rainengine.core.errors import (
     InadmissibleValue,
@@ -42,6 +43,8 @@ from rainengine.core.tools import check_manifest, check_schema
 
 if TYPE_CHECKING:
     from rainengine.core.records import OutcomeRecord
+
+T = TypeVar("T")
 
 
 class AgentEngine:
@@ -87,6 +90,7 @@ class AgentEngine:
             clock=clock,
             ids=ids,
         )
+        self._wakes = Wakes(backing=backing, agent=agent, intake=self._intake)
         self._stepper = Stepper(
             agent=agent,
             provider=provider,
@@ -162,12 +166,25 @@ class AgentEngine:
                     await self._intake.wait_for(request.session_id, held, patience)
 
     async def _take_turn(self, request: ProcessRequest | ContinueRequest) -> AdvanceResult:
-        assume_new = isinstance(request, ProcessRequest)
+        return await self._with_session(
+            request.session_id,
+            lambda session: self._advance(session, request),
+            assume_new=isinstance(request, ProcessRequest),
+        )
+
+    async def _with_session(
+        self,
+        session_id: str,
+        work: Callable[[OpenSession], Awaitable[T]],
+        *,
+        assume_new: bool = False,
+    ) -> T:
+        """Do the work on the session as it stands; anew where it turns out to have moved on."""
         while True:
-            session = await self._sessions.get(request.session_id, assume_new=assume_new)
+            session = await self._sessions.get(session_id, assume_new=assume_new)
             assume_new = False
             try:
-                return await self._advance(session, request)
+                return await work(session)
             except Outdated:
                 if not session.assumed_new:
                     await session.refresh()
@@ -243,6 +260,70 @@ class AgentEngine:
         Raises `IdempotencyMismatch`, `InadmissibleValue` and `LedgerError`.
         """
         return await self._intake.submit(request)
+
+    async def schedule_wake(
+        self,
+        session_id: str,
+        *,
+        due_at_ms: int,
+        reason: str,
+        wake_id: str | None = None,
+        granted_scopes: Collection[str] = (),
+    ) -> str:
+        """Have the session woken at `due_at_ms` (Unix time); return the wake's id.
+
+        A worker then brings in a `ScheduledWake`, once, for a run of this agent with
+        `granted_scopes` and the agent's own. Scheduled again under the same `wake_id`, a wake is
+        moved as long as it has not fired; with nothing changed, nothing is stored.
+        It waits for a step of this process to end, so a skill cannot call it for its own session.
+
+        Raises:
+            WakeRefused: the agent's `WakePolicy` does not allow it, or the wake has fired.
+            SessionBusy: somebody else holds the session; try again after its lease.
+            InadmissibleValue: an argument breaks the admission rule.
+            LedgerError: the ledger failed; with a `wake_id` it can be called again safely.
+        """
+        codec.check_identifier("session_id", session_id)
+        wake = self._wakes.event(wake_id, due_at_ms, reason, granted_scopes)
+        async with turn(self._ledger, session_id):
+            await self._with_session(session_id, lambda s: self._wakes.schedule(s, wake))
+        return wake.wake_id
+
+    async def fire_wakes(
+        self, session_id: str, *, now_ms: int | None = None
+    ) -> tuple[Submitted, ...]:
+        """Bring in the wakes whose time has come by `now_ms`, or else by this engine's clock.
+
+        Each becomes a trigger that waits for its turn, under the key `wake:ID`: one that somebody
+        else has brought in is left out. Works also while somebody holds the session.
+        Raises `AgentMismatch` where all that is due is for another agent, and `LedgerError`.
+        """
+        codec.check_identifier("session_id", session_id)
+        due_by_ms = self._clock.now_ms() if now_ms is None else now_ms
+        if is_taken(self._ledger, session_id):  # for a step, maybe, that takes long
+            return await self._fire_beside(session_id, due_by_ms)
+        async with turn(self._ledger, session_id):
+            return await self._with_session(session_id, lambda s: self._wakes.fire(s, due_by_ms))
+
+    async def _fire_beside(self, session_id: str, due_by_ms: int) -> tuple[Submitted, ...]:
+        while True:
+            session = await self._sessions.look_at(session_id)
+            try:
+                return await self._wakes.fire(session, due_by_ms)
+            except Outdated:
+                continue
+            finally:
+                self._sessions.tell(session_id)
+
+    async def release(self, session_id: str) -> None:
+        """Give the session's lease back, so that others may go on with it at once.
+
+        For a process that is about to stop. It waits for a step of this process to end.
+        Does nothing where this engine's owner does not hold the session. Raises `LedgerError`.
+        """
+        codec.check_identifier("session_id", session_id)
+        async with turn(self._ledger, session_id):
+            await self._sessions.let_go(session_id)
 
     async def cancel(self, session_id: str, reason: str, *, trigger_id: str | None = None) -> None:
         """Ask for a run to be stopped, from any process; its next step ends it.

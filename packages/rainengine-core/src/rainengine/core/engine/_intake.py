@@ -101,13 +101,8 @@ class Intake:
         )
 
     def _scopes(self, request: ProcessRequest) -> tuple[str, ...]:
-        granted = cast(object, request.granted_scopes)
-        if isinstance(granted, str) or not isinstance(granted, Collection):
-            raise InadmissibleValue("granted_scopes", f"{granted!r} is no sequence of texts")
-        if not all(isinstance(scope, str) for scope in cast(Collection[object], granted)):
-            raise InadmissibleValue("granted_scopes", f"{granted!r} holds what is no text")
         default = self.agent.profile.default_scopes
-        return tuple(dict.fromkeys((*default, *request.granted_scopes)))
+        return tuple(dict.fromkeys((*default, *checked_scopes(request.granted_scopes))))
 
     def activation(self, run: Run | TriggerRecord) -> list[Record]:
         """The records by which a trigger becomes the active run."""
@@ -227,6 +222,15 @@ class Intake:
                 with trio.move_on_after(lease.left_ms / 1000 + 0.001):
                     await watch.wait_past(session_id, lease.head.sequence)
         raise RunInProgress(session_id, known.trigger_id)
+
+
+def checked_scopes(scopes: object) -> Collection[str]:
+    """Return the scopes if they are texts. Raises `InadmissibleValue`."""
+    if isinstance(scopes, str) or not isinstance(scopes, Collection):
+        raise InadmissibleValue("granted_scopes", f"{scopes!r} is no sequence of texts")
+    if not all(isinstance(scope, str) for scope in cast(Collection[object], scopes)):
+        raise InadmissibleValue("granted_scopes", f"{scopes!r} holds what is no text")
+    return cast(Collection[str], scopes)
 
 
 def _own_copy(trigger: Trigger) -> Trigger:

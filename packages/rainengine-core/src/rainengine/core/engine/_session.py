@@ -13,6 +13,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import attrs
 import trio
@@ -28,6 +29,7 @@ from rainengine.core.errors import (
     InadmissibleValue,
     LeaseHeld,
     LedgerCorrupt,
+    LedgerError,
     SequenceConflict,
 )
 from rainengine.core.projection import SessionProjection, fold
@@ -179,6 +181,35 @@ class OpenSession:
         self.head = appended.head
         self.assumed_new = False
         self.emitted += events_in(batch)
+
+    async def note(self, record: Record) -> None:
+        """Append a record that is no step of a run; a lease stays with whoever has it.
+
+        Only a former holder's lease, which may have run out under a step, has to be taken first.
+        Raises what `Ledger.append` raises, and `Outdated` wherever anything came in between.
+        """
+        tenure, run = self.tenure, self.projection.run
+        if not (tenure.holding or tenure.free):
+            await self.commit([record])
+            with suppress(LedgerError):  # or else it runs out by itself
+                await tenure.release()
+            return
+        now_ms = tenure.clock.now_ms()
+        new = NewRecord(record, now_ms, None if run is None else run.trigger_id)
+        index = index_after(self.projection, [record], events_in([record]))
+        try:
+            appended = await self.backing.ledger.append(
+                self.session_id, [new], expected=self.head, fence=tenure.fence, index=index
+            )
+        except (SequenceConflict, FenceLost) as error:
+            raise Outdated from error
+        except (InadmissibleValue, LeaseHeld):
+            raise
+        except BaseException:
+            self.stale = True
+            raise
+        fold(self.projection, appended.first_sequence, new)
+        self.head = appended.head
 
     async def _append(self, new: Sequence[NewRecord], batch: Sequence[Record]) -> Appended:
         tenure, ends = self.tenure, _ends(batch)

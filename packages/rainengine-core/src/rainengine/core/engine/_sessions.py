@@ -40,6 +40,11 @@ async def turn(ledger: Ledger, session_id: str) -> AsyncGenerator[None]:
             del _TURNS[key]
 
 
+def is_taken(ledger: Ledger, session_id: str) -> bool:
+    """Whether somebody in this process has the turn on a session, or waits for it."""
+    return (id(ledger), session_id) in _TURNS
+
+
 @attrs.define(eq=False)
 class SessionCache:
     """The projections of recently used sessions; the least recently used one goes first."""
@@ -63,6 +68,22 @@ class SessionCache:
             session = take_for_new(*parts) if assume_new else await load(*parts)
         session.emitted = []
         return session
+
+    async def look_at(self, session_id: str) -> OpenSession:
+        """Load the session beside whoever has its turn, to read it and append intake only."""
+        return await load(self.backing, session_id, self.holder, self.clock)
+
+    async def let_go(self, session_id: str) -> None:
+        """Give up the session's lease if this engine's owner has it. The caller has its turn."""
+        leases, owner = self.backing.leases, self.holder.owner
+        if leases is None:
+            return
+        known = self._sessions.get(session_id)
+        if known is not None:
+            known.tenure.holding = False
+        lease = await leases.lease_of(session_id)
+        if lease.owner == owner:
+            await leases.release(session_id, owner=owner, fence=lease.fence)
 
     def tell(self, session_id: str) -> None:
         """Have a remembered session look for news before its next step."""

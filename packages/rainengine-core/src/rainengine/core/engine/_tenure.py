@@ -58,6 +58,11 @@ class Tenure:
         pause_ms = self.clock.now_ms() - self._extended_at_ms
         return not self.holding or self.told_of_news or not 0 <= pause_ms < self.holder.beat_ms
 
+    @property
+    def free(self) -> bool:
+        """Whether nobody held the session when it was looked at, not even someone long gone."""
+        return self.leases is None or (self.lease is not None and self.lease.owner is None)
+
     # With an append.
 
     def claim(self) -> CoordinationClaim | None:
@@ -94,6 +99,13 @@ class Tenure:
         """In how many seconds the lease should be extended. At once if the clock was set back."""
         pause_ms = self.clock.now_ms() - self._extended_at_ms
         return max(self.holder.beat_ms - pause_ms, 0) / 1000 if pause_ms >= 0 else 0.0
+
+    async def release(self) -> None:
+        """Give the lease back, if this engine has it."""
+        held, self.holding = self.holding, False
+        if held and self.leases is not None and self.fence is not None:
+            owner = self.holder.owner
+            await self.leases.release(self.session_id, owner=owner, fence=self.fence)
 
     async def extend(self) -> Head | None:
         """Extend the lease; return the head, or None where nothing could be learnt.

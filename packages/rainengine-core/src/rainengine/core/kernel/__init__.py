@@ -29,3 +29,5 @@ from rainengine.core.kernel._policy import effective_policy as effective_policy
 from rainengine.core.kernel._refusals import CallFacts as CallFacts
 from rainengine.core.kernel._refusals import offered_skills as offered_skills
 from rainengine.core.kernel._refusals import refusal as refusal
+from rainengine.core.kernel._wakes import due_wakes as due_wakes
+from rainengine.core.kernel._wakes import wake_refusal as wake_refusal

@@ -15,6 +15,7 @@ from rainengine.core.records import (
     ProviderUsage,
     Record,
     Respond,
+    ScheduledWake,
     StoredRecord,
     Summary,
     TriggerIntent,
@@ -39,6 +40,8 @@ def _trigger(
             body_hash=record.body_hash,
         )
     )
+    if isinstance(record.trigger, ScheduledWake):
+        state.world.wakes.pop(record.trigger.wake_id, None)
 
 
 def _trigger_intent(

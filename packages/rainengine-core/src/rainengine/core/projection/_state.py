@@ -22,7 +22,7 @@ from rainengine.core.records import (
     Trigger,
 )
 
-PROJECTION_VERSION = 1
+PROJECTION_VERSION = 2
 """Raise it whenever the meaning or the shape of the projection changes."""
 
 WINDOW_ITEMS = 64
@@ -49,6 +49,11 @@ class Node:
     skill_version: str = ""
     failed: bool = False
     settled: bool = False
+
+    @property
+    def traceless(self) -> bool:
+        """Whether an attempt without a stored result has left nothing behind."""
+        return self.call.dry_run or self.effects in {"pure", "transactional"}
 
 
 @attrs.define(kw_only=True)
@@ -176,12 +181,14 @@ class Relationship:
 
 @attrs.define(kw_only=True)
 class Wake:
-    """A wake that has not fired. `due_at_ms` is Unix time."""
+    """A wake that has not fired: its trigger is not there yet. `due_at_ms` is Unix time."""
 
     wake_id: str
     due_at_ms: int
     reason: str
     scheduled: bool
+    granted_scopes: tuple[str, ...] = ()
+    agent: str | None = None
 
 
 @attrs.define(kw_only=True)

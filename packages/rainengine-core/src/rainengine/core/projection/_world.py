@@ -156,12 +156,23 @@ def _relationship(world: World, event: r.RelationshipObserved, at_ms: int) -> No
         _keep_newest(world.relationships, edge, s.RELATIONSHIPS)
 
 
-def _wake(world: World, event: r.WakeRequested | r.WakeScheduled, at_ms: int) -> None:
+def _wake_requested(world: World, event: r.WakeRequested, at_ms: int) -> None:
     world.wakes[event.wake_id] = s.Wake(
         wake_id=event.wake_id,
         due_at_ms=event.due_at_ms,
         reason=event.reason,
-        scheduled=isinstance(event, r.WakeScheduled),
+        scheduled=False,
+    )
+
+
+def _wake_scheduled(world: World, event: r.WakeScheduled, at_ms: int) -> None:
+    world.wakes[event.wake_id] = s.Wake(
+        wake_id=event.wake_id,
+        due_at_ms=event.due_at_ms,
+        reason=event.reason,
+        scheduled=True,
+        granted_scopes=event.granted_scopes,
+        agent=event.agent,
     )
 
 
@@ -181,8 +192,8 @@ _EVENTS: dict[type[r.KernelEvent], Any] = {
     r.HumanInputRequested: _human_input,
     r.ObservationAppended: _observation,
     r.ArtifactProduced: _artifact,
-    r.WakeRequested: _wake,
-    r.WakeScheduled: _wake,
+    r.WakeRequested: _wake_requested,
+    r.WakeScheduled: _wake_scheduled,
     r.WakeCompleted: _wake_completed,
     r.DelegationRequested: _delegation,
     r.DelegationResolved: _delegation_resolved,

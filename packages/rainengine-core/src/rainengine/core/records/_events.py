@@ -139,17 +139,23 @@ class WakeRequested(KernelEvent):
 
 @attrs.frozen(kw_only=True)
 class WakeScheduled(KernelEvent):
-    """A wake will fire. `due_at_ms` is Unix time."""
+    """A wake will fire. `due_at_ms` is Unix time.
+
+    `agent` is whose run it will be, with `granted_scopes` and that agent's own;
+    None stands for the agent that comes to it.
+    """
 
     wake_id: str
     due_at_ms: int
     reason: str
+    granted_scopes: tuple[str, ...] = ()
+    agent: str | None = None
     type: Literal["wake_scheduled"] = attrs.field(default="wake_scheduled", init=False, repr=False)
 
 
 @attrs.frozen(kw_only=True)
 class WakeCompleted(KernelEvent):
-    """A wake has fired."""
+    """A wake has fired, and its run has begun."""
 
     wake_id: str
     type: Literal["wake_completed"] = attrs.field(default="wake_completed", init=False, repr=False)

@@ -1,0 +1,172 @@
+"""Wakes: scheduling them, and bringing in those whose time has come.
+
+- A wake id is used once in a session. Its trigger comes in under the key `wake:ID`, so however
+  many workers find it due, it fires once.
+- Its trigger is intake: it is stored at once, also while somebody works on the session.
+- With the trigger the wake is pending no longer, and the session's row says when the next is due.
+  That holds only for the wakes that were looked at, so the append names the head they were seen at.
+  Beside a holder who appends all the time the head is given up and the row is left as it is:
+  workers then look once more in vain, until the wake's run has begun.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import attrs
+
+from rainengine.core import codec
+from rainengine.core.abc import SessionIndex
+from rainengine.core.engine._intake import Intake, checked_scopes
+from rainengine.core.engine._ledgers import Backing
+from rainengine.core.engine._requests import Agent, ProcessRequest, Submitted
+from rainengine.core.engine._session import OpenSession, Outdated
+from rainengine.core.errors import (
+    AgentMismatch,
+    DuplicateTrigger,
+    SequenceConflict,
+    WakeRefused,
+)
+from rainengine.core.kernel import due_wakes, wake_refusal
+from rainengine.core.projection import Wake
+from rainengine.core.records import (
+    KernelEventRecord,
+    NewRecord,
+    ScheduledWake,
+    WakeScheduled,
+)
+
+_LATEST_MS = 2**53
+_TRIES_AT_HEAD = 3
+
+
+def key_of(wake_id: str) -> str:
+    """The idempotency key under which a wake fires."""
+    return f"wake:{wake_id}"
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Wakes:
+    """Schedules and fires the wakes of one agent."""
+
+    backing: Backing
+    agent: Agent
+    intake: Intake
+
+    def event(
+        self, wake_id: str | None, due_at_ms: int, reason: str, granted_scopes: Collection[str]
+    ) -> WakeScheduled:
+        """Make the event of a wake, under a new id if it has none. Raises `InadmissibleValue`."""
+        wake_id = self.intake.ids.new_id() if wake_id is None else wake_id
+        codec.check_identifier("wake_id", wake_id)
+        codec.check_identifier("wake_id", key_of(wake_id))
+        codec.check_integer("due_at_ms", due_at_ms, 1, _LATEST_MS)
+        return WakeScheduled(
+            wake_id=wake_id,
+            due_at_ms=due_at_ms,
+            reason=reason,
+            granted_scopes=tuple(dict.fromkeys(checked_scopes(granted_scopes))),
+            agent=self.agent.name,
+        )
+
+    async def schedule(self, session: OpenSession, wake: WakeScheduled) -> None:
+        """Record a wake, unless it is there. Raises `WakeRefused` and what `note` raises."""
+        if session.tenure.may_be_behind() and not await session.refresh():
+            raise Outdated
+        pending = session.projection.world.wakes.get(wake.wake_id)
+        if pending is not None and _is_same(pending, wake):
+            return
+        await self._check(session, wake.wake_id)
+        await session.note(KernelEventRecord(wake))
+
+    async def _check(self, session: OpenSession, wake_id: str) -> None:
+        reason = wake_refusal(session.projection, self.agent.profile.wake, wake_id)
+        if reason is None and wake_id not in session.projection.world.wakes:
+            ended = await self.backing.ledger.find_outcome(session.session_id, key_of(wake_id))
+            reason = None if ended is None else "fired"
+        if reason is not None:
+            raise WakeRefused(session.session_id, wake_id, reason)
+
+    async def fire(self, session: OpenSession, now_ms: int) -> tuple[Submitted, ...]:
+        """Store the triggers of this agent's wakes that are due.
+
+        Raises `AgentMismatch` where only other agents' wakes are due, and `Outdated`.
+        """
+        spent: set[str] = set()
+        conflicts = 0
+        while True:
+            if session.tenure.may_be_behind() and not await session.refresh():
+                raise Outdated
+            due = self._due(session, now_ms, spent)
+            if not due:
+                return ()
+            try:
+                return await self._bring_in(session, due, spent, at_head=conflicts < _TRIES_AT_HEAD)
+            except SequenceConflict:
+                conflicts += 1
+            except DuplicateTrigger as duplicate:
+                # Fired by somebody else just now, which a second look will show;
+                # or long ago, and scheduled again by records that did not come from here.
+                spent.add(duplicate.idempotency_key)
+            session.tenure.told_of_news = True
+
+    def _due(self, session: OpenSession, now_ms: int, spent: Collection[str]) -> list[Wake]:
+        due = due_wakes(session.projection, now_ms)
+        due = tuple(wake for wake in due if key_of(wake.wake_id) not in spent)
+        mine = [wake for wake in due if wake.agent in (None, self.agent.name)]
+        if due and not mine:
+            raise AgentMismatch(due[0].agent or "", self.agent.name)
+        return mine
+
+    async def _bring_in(
+        self, session: OpenSession, due: Sequence[Wake], spent: set[str], *, at_head: bool
+    ) -> tuple[Submitted, ...]:
+        triggers = [self._trigger(session, wake) for wake in due]
+        fired = spent | {key_of(wake.wake_id) for wake in due}
+        next_ms = _next_due_ms(session, fired) if at_head else None
+        appended = await self.backing.ledger.append(
+            session.session_id,
+            triggers,
+            expected=session.head if at_head else None,
+            index=SessionIndex(state="running", wake_due_at_ms=next_ms),
+        )
+        session.tenure.told_of_news = True
+        return tuple(
+            Submitted(
+                session_id=session.session_id,
+                trigger_id=trigger.trigger_id or "",
+                sequence=sequence,
+                duplicate=False,
+            )
+            for sequence, trigger in enumerate(triggers, start=appended.first_sequence)
+        )
+
+    def _trigger(self, session: OpenSession, wake: Wake) -> NewRecord:
+        record = self.intake.record_of(
+            ProcessRequest(
+                session_id=session.session_id,
+                trigger=ScheduledWake(
+                    wake_id=wake.wake_id, due_at_ms=wake.due_at_ms, reason=wake.reason
+                ),
+                granted_scopes=wake.granted_scopes,
+            )
+        )
+        now_ms = self.intake.clock.now_ms()
+        return NewRecord(record, now_ms, record.trigger_id, key_of(wake.wake_id))
+
+
+def _is_same(pending: Wake, wake: WakeScheduled) -> bool:
+    return pending == Wake(
+        wake_id=wake.wake_id,
+        due_at_ms=wake.due_at_ms,
+        reason=wake.reason,
+        scheduled=True,
+        granted_scopes=wake.granted_scopes,
+        agent=wake.agent,
+    )
+
+
+def _next_due_ms(session: OpenSession, fired: Collection[str]) -> int:
+    """When the next wake is due; 0 where none is left."""
+    wakes = session.projection.world.wakes.values()
+    return min((w.due_at_ms for w in wakes if key_of(w.wake_id) not in fired), default=0)
