@@ -210,12 +210,12 @@ async def test_a_call_before_its_start_is_stored_is_found(
 
 async def test_an_engine_that_forgets_doubt_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """An engine that runs interrupted unsafe calls again is found out."""
-    from rainengine.core.tools._runner import GraphRunner
+    from rainengine.core.tools._calls import Caller
 
     async def again(*_: object) -> None:
         return None
 
-    monkeypatch.setattr(GraphRunner, "_settle_one", again)
+    monkeypatch.setattr(Caller, "settle", again)
     faults, _ = await findings(workload("unsafe"))
     assert {"repeated", "effect"} <= faults
 

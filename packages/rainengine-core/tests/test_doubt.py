@@ -11,7 +11,7 @@ from rainengine.core import CallSkills, EnginePolicy, Respond, RetryPolicy
 from rainengine.core.abc import NotStarted, Settled, Undetermined
 from rainengine.core.errors import EffectNotApplied, SkillFailure
 from rainengine.core.records import ModelDecision, ToolResult
-from rainengine.core.tools._runner import MAX_RESUMED_ATTEMPTS
+from rainengine.core.tools._calls import MAX_RESUMED_ATTEMPTS
 
 THREE = RetryPolicy(max_attempts=3, initial_interval_ms=0)
 

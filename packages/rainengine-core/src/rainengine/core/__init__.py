@@ -13,6 +13,7 @@ from rainengine.core.abc import ProviderRequest as ProviderRequest
 from rainengine.core.abc import Settled as Settled
 from rainengine.core.abc import SkillContext as SkillContext
 from rainengine.core.abc import SkillInvocation as SkillInvocation
+from rainengine.core.abc import Transaction as Transaction
 from rainengine.core.abc import Undetermined as Undetermined
 from rainengine.core.engine import AdvanceResult as AdvanceResult
 from rainengine.core.engine import Agent as Agent
@@ -60,6 +61,8 @@ from rainengine.core.records import SystemObservation as SystemObservation
 from rainengine.core.records import Webhook as Webhook
 from rainengine.core.records import Yield as Yield
 from rainengine.core.tools import NativeSkill as NativeSkill
+from rainengine.core.tools import NativeTransactionalSkill as NativeTransactionalSkill
 from rainengine.core.tools import skill as skill
+from rainengine.core.tools import transactional_skill as transactional_skill
 from rainengine.core.verification import Verification as Verification
 from rainengine.core.verification import verify_session as verify_session

@@ -101,6 +101,13 @@ class IdempotencyMismatch(UsageError):
         self.trigger_id = trigger_id
 
 
+class TransactionMisused(UsageError):
+    """A function on a borrowed transaction tried to end it, or to change the ledger's own tables.
+
+    Its work was rolled back: have it run statements on tables of its own, and nothing else.
+    """
+
+
 class AgentMismatch(UsageError):
     """The run belongs to an agent that this engine does not serve."""
 

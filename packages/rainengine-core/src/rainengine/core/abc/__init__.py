@@ -37,6 +37,11 @@ from rainengine.core.abc._skills import Skill as Skill
 from rainengine.core.abc._skills import SkillContext as SkillContext
 from rainengine.core.abc._skills import SkillInvocation as SkillInvocation
 from rainengine.core.abc._skills import Undetermined as Undetermined
+from rainengine.core.abc._transactions import AnySkill as AnySkill
+from rainengine.core.abc._transactions import Enclosed as Enclosed
+from rainengine.core.abc._transactions import Transaction as Transaction
+from rainengine.core.abc._transactions import TransactionalSkill as TransactionalSkill
+from rainengine.core.abc._transactions import Transactions as Transactions
 from rainengine.core.abc._work import DeadLetter as DeadLetter
 from rainengine.core.abc._work import DuePosition as DuePosition
 from rainengine.core.abc._work import DueSession as DueSession

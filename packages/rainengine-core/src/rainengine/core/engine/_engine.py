@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 from rainengine.core import codec, telemetry
 from rainengine.core.abc import (
+    AnySkill,
     Clock,
     IdSource,
     Ledger,
     LlmProvider,
-    Skill,
 )
 from rainengine.core.engine._deltas import delta_of, wake_of
 from rainengine.core.engine._intake import HeldElsewhere, Intake, Known, Patience
@@ -39,7 +39,7 @@ from rainengine.core.errors import (
 )
 from rainengine.core.kernel import ContextBuilder, IntentClassifier, build_context, classify
 from rainengine.core.records import CancelRequest, EnginePolicy, NewRecord, ProviderConfig
-from rainengine.core.tools import check_manifest, check_schema
+from rainengine.core.tools import check_manifest, check_schema, check_transactional
 
 if TYPE_CHECKING:
     from rainengine.core.records import OutcomeRecord
@@ -61,7 +61,7 @@ class AgentEngine:
         *,
         ledger: Ledger,
         provider: LlmProvider,
-        skills: Iterable[Skill] = (),
+        skills: Iterable[AnySkill] = (),
         agent: Agent = Agent(),  # noqa: B008  # frozen
         policy: EnginePolicy = EnginePolicy(),  # noqa: B008  # frozen
         provider_config: ProviderConfig = ProviderConfig(),  # noqa: B008  # frozen
@@ -77,9 +77,10 @@ class AgentEngine:
         self._ledger = ledger
         self._clock = clock
         self._agent = agent
-        self._skills: dict[str, Skill] = {}
+        self._skills: dict[str, AnySkill] = {}
         holder = Holder(owner=owner or ids.new_id(), ttl_ms=lease_ttl_ms)
         backing = Backing.of(ledger)
+        self._capable = backing.transactions is not None
         self._sessions = SessionCache(backing, holder, clock, cached_sessions)
         self._intake = Intake(
             backing=backing,
@@ -113,13 +114,15 @@ class AgentEngine:
         """The agent whose runs this engine serves."""
         return self._agent
 
-    def register_skill(self, skill: Skill) -> None:
+    def register_skill(self, skill: AnySkill) -> None:
         """Offer a skill from the next step on.
 
-        Raises `InvalidSkill` where the name is taken or the manifest cannot be used.
+        Raises `InvalidSkill` where the name is taken, the manifest cannot be used, or the skill
+        runs in transactions and the ledger has none.
         """
         name = skill.manifest.name
         check_manifest(skill.manifest)
+        check_transactional(skill, capable=self._capable)
         if name in self._skills:
             raise InvalidSkill(name, "is registered already: unregister it first")
         try:

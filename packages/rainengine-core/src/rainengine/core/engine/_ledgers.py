@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from rainengine.core.abc import Ledger, SessionLeases, Snapshots, Watch
+from rainengine.core.abc import Ledger, SessionLeases, Snapshots, Transactions, Watch
 
 
 @attrs.frozen(eq=False)
@@ -15,6 +15,7 @@ class Backing:
     leases: SessionLeases | None
     snapshots: Snapshots | None
     watch: Watch | None
+    transactions: Transactions | None
 
     @classmethod
     def of(cls, ledger: Ledger) -> Backing:
@@ -24,4 +25,5 @@ class Backing:
             ledger if isinstance(ledger, SessionLeases) else None,
             ledger if isinstance(ledger, Snapshots) else None,
             ledger if isinstance(ledger, Watch) else None,
+            ledger if isinstance(ledger, Transactions) else None,
         )

@@ -65,7 +65,7 @@ class OpenSession:
     assumed_new: bool = False
     snapshot_sequence: int = 0
     emitted: list[KernelEvent] = attrs.field(factory=list[KernelEvent])
-    _appending: bool = attrs.field(default=False, init=False)
+    appending: bool = attrs.field(default=False, init=False)
 
     # Reading.
 
@@ -162,7 +162,7 @@ class OpenSession:
             NewRecord(record, now_ms, owner_id, _key_of(record, idempotency_key, outcome_key))
             for record in batch
         ]
-        self._appending = True
+        self.appending = True
         try:
             appended = await self._append(new, batch)
         except DuplicateTrigger as duplicate:
@@ -175,12 +175,16 @@ class OpenSession:
             self.stale = True
             raise
         finally:
-            self._appending = False
+            self.appending = False
+        self.fold_in(new, appended)
+        self.assumed_new = False
+        self.emitted += events_in(batch)
+
+    def fold_in(self, new: Sequence[NewRecord], appended: Appended) -> None:
+        """Take in what was just stored."""
         for sequence, entry in enumerate(new, start=appended.first_sequence):
             fold(self.projection, sequence, entry)
         self.head = appended.head
-        self.assumed_new = False
-        self.emitted += events_in(batch)
 
     async def note(self, record: Record) -> None:
         """Append a record that is no step of a run; a lease stays with whoever has it.
@@ -230,26 +234,27 @@ class OpenSession:
                     raise Outdated from error
                 if isinstance(error, FenceLost):
                     raise
-                await self._take_in_intake(error)
+                await self.take_in_intake(error)
                 # Under the lease nothing but intake can come in between, and that without end:
                 # from here on the fence alone has to hold, and the head is whatever it is.
                 # Only an end with nothing behind it has to know what comes right before it.
                 fenced = lease is not None and (self.projection.queue or not ends)
                 expected = None if fenced else self.head
             else:
-                await self._catch_up_to(appended.first_sequence)
+                await self.catch_up_to(appended.first_sequence)
                 at_ms = new[0].occurred_at_ms if new else tenure.clock.now_ms()
                 tenure.changed(lease, appended.fence, at_ms, ends=ends)
                 return appended
 
-    async def _catch_up_to(self, first_sequence: int) -> None:
+    async def catch_up_to(self, first_sequence: int) -> None:
         """Take in the intake that came right before an append at whatever head there was."""
         missing = first_sequence - 1 - self.head.sequence
         if missing > 0:
             for record in (await self._read_from(self.head.sequence))[:missing]:
                 self._take_in(record)
 
-    async def _take_in_intake(self, conflict: SequenceConflict) -> None:
+    async def take_in_intake(self, conflict: SequenceConflict) -> None:
+        """Take in what came before an append that was refused; raise where it is no intake."""
         tail = await self._read_from(self.head.sequence)
         if not tail or not all(stored.kind in INTAKE_KINDS for stored in tail):
             raise conflict
@@ -270,11 +275,11 @@ class OpenSession:
             try:
                 head = await self.tenure.extend()
             except FenceLost:
-                if self._appending or not self.tenure.holding:
+                if self.appending or not self.tenure.holding:
                     continue  # an append has just freed the lease, or its own fence judges it
                 self.stale = True
                 raise
-            if head is not None and not self._appending:
+            if head is not None and not self.appending:
                 self.tenure.told_of_news |= head.sequence > self.head.sequence
 
     def offer_snapshot(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import cast
 
 import attrs
@@ -10,11 +11,11 @@ import trio
 
 from rainengine.core import telemetry
 from rainengine.core.abc import (
+    AnySkill,
     Clock,
     IdSource,
     LlmProvider,
     ProviderRequest,
-    Skill,
     SkillContext,
     StepContext,
 )
@@ -23,6 +24,7 @@ from rainengine.core.engine._intake import Intake
 from rainengine.core.engine._requests import Agent
 from rainengine.core.engine._session import OpenSession
 from rainengine.core.errors import ProviderError
+from rainengine.core.engine._transactions import transact
 from rainengine.core.kernel import (
     Activate,
     AskProvider,
@@ -51,7 +53,7 @@ from rainengine.core.records import (
     SkillInputValidation,
     ToolExecutionGraph,
 )
-from rainengine.core.tools import GraphRunner, Inspection, Inspector
+from rainengine.core.tools import Caller, GraphRunner, Inspection, Inspector
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -60,7 +62,7 @@ class Stepper:
 
     agent: Agent
     provider: LlmProvider
-    skills: Mapping[str, Skill]
+    skills: Mapping[str, AnySkill]
     intake: Intake
     build_context: ContextBuilder
     clock: Clock
@@ -247,8 +249,7 @@ class _Step:
 
     def _runner(self, graph: Graph) -> GraphRunner:
         run = self.run
-        return GraphRunner(
-            graph=graph,
+        caller = Caller(
             skills=self.services.skills,
             policy=self.policy,
             context=SkillContext(
@@ -258,7 +259,12 @@ class _Step:
                 graph_id=graph.graph_id,
                 step=graph.step,
                 granted_scopes=run.granted_scopes,
+        )
+        return GraphRunner(
+            graph=graph,
+            caller=caller,
                 fence=self.session.tenure.fence or 0,
+            transact=partial(transact, self.session),
             ),
             deadline_ms=deadline_ms(run, self.policy),
             payload_bytes=self.session.backing.ledger.max_payload_bytes,

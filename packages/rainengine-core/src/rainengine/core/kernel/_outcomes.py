@@ -77,12 +77,12 @@ def settle_open_calls(graph: Graph, reason: str) -> tuple[Record, ...]:
 
 
 def _abandoned(node: Node, reason: str) -> Ended:
-    if node.effects != "pure" and not node.call.dry_run:
+    if node.traceless:
+        failure = ToolFailure(kind="cancelled", message=reason)
+    else:
         failure = ToolFailure(
             kind="unknown_outcome", message=f"was started and may have happened: {reason}"
         )
-    else:
-        failure = ToolFailure(kind="cancelled", message=reason)
     return Ended(call_id=node.call.call_id, failure=failure, attempts=node.attempt)
 
 

@@ -6,8 +6,11 @@ from typing import Literal, TypeAlias
 
 import attrs
 
-EffectClass: TypeAlias = Literal["pure", "idempotent", "unsafe"]
-"""What running a skill twice does: nothing; nothing, as the key is honoured; possibly harm."""
+EffectClass: TypeAlias = Literal["pure", "idempotent", "unsafe", "transactional"]
+"""What running a skill twice does: nothing; nothing, as the key is honoured; possibly harm.
+
+`transactional`: it cannot be done twice, as it is stored together with its result or not at all.
+"""
 
 LearningMode: TypeAlias = Literal["auto_with_guardrails", "advisory", "shadow"]
 

@@ -6,6 +6,8 @@ Only cancellation and the interpreter's own exits pass through.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, get_args
 
 import attrs
@@ -13,12 +15,15 @@ import trio
 
 from rainengine.core import codec, telemetry
 from rainengine.core.abc import (
+    AnySkill,
     NotStarted,
     Reconciler,
     Reconciliation,
     Settled,
     Skill,
     SkillInvocation,
+    Transaction,
+    TransactionalSkill,
     Undetermined,
 )
 from rainengine.core.errors import EffectNotApplied, InadmissibleValue, SkillFailure
@@ -64,9 +69,16 @@ def value_bytes(payload_bytes: int) -> int:
 
 async def attempt(skill: Skill, invocation: SkillInvocation, limits: Limits) -> Attempt:
     """Call the skill once, within `limits`."""
+    return await traced(invocation, partial(_within, limits, skill, invocation))
+
+
+async def traced(
+    invocation: SkillInvocation, attempt_once: Callable[[], Awaitable[Attempt]]
+) -> Attempt:
+    """Make an attempt in a span of its own."""
     attributes = {telemetry.TOOL_NAME: invocation.name, telemetry.TOOL_CALL: invocation.call_id}
     with telemetry.span(telemetry.EXECUTE_TOOL, invocation.name, attributes):
-        outcome = await _within(limits, skill, invocation)
+        outcome = await attempt_once()
         if outcome.failure is not None:
             telemetry.mark_failed(outcome.failure.kind)
         return outcome
@@ -76,17 +88,40 @@ async def _within(limits: Limits, skill: Skill, invocation: SkillInvocation) -> 
     try:
         with trio.move_on_after(limits.timeout_s):
             return _answered(await skill.invoke(invocation), limits)
-    except EffectNotApplied as error:
-        return Attempt(failure=failure("internal", _told(error)), harmless=True)
-    except SkillFailure as error:
-        said: Any = getattr(error, "kind", None)  # a subclass may have left it out
-        kind: FailureKind = said if said in get_args(FailureKind) else "internal"
-        chosen = failure(kind, _told(error))
-        return Attempt(failure=chosen, harmless=kind in _NOTHING_HAPPENED)
     # Outside of the time limit: a group may hold cancellations too, which the limit takes out.
     except Exception as error:  # noqa: BLE001  # a skill is somebody else's code
-        return Attempt(failure=failure("internal", _told(error)))
-    return Attempt(failure=failure("timeout", f"took longer than {limits.timeout_s * 1000:.0f} ms"))
+        return _failed(error)
+    return timed_out(limits)
+
+
+def apply(skill: TransactionalSkill, transaction: Transaction[Any], limits: Limits) -> Attempt:
+    """Call a transactional skill once, in the thread that this is called in.
+
+    Nothing bounds its time here. A failure is harmless, provided that it is rolled back.
+    """
+    try:
+        outcome = _answered(skill.apply(transaction, transaction.invocation), limits)
+    except InadmissibleValue as error:  # of what it published
+        outcome = Attempt(failure=failure("invalid_response", str(error)))
+    except Exception as error:  # noqa: BLE001  # a skill is somebody else's code
+        outcome = _failed(error)
+    return attrs.evolve(outcome, harmless=True)
+
+
+def _failed(error: Exception) -> Attempt:
+    if isinstance(error, EffectNotApplied):
+        return Attempt(failure=failure("internal", _told(error)), harmless=True)
+    if isinstance(error, SkillFailure):
+        said: Any = getattr(error, "kind", None)  # a subclass may have left it out
+        kind: FailureKind = said if said in get_args(FailureKind) else "internal"
+        return Attempt(failure=failure(kind, _told(error)), harmless=kind in _NOTHING_HAPPENED)
+    return Attempt(failure=failure("internal", _told(error)))
+
+
+def timed_out(limits: Limits, *, harmless: bool = False) -> Attempt:
+    """What comes of a call that took too long."""
+    message = f"took longer than {limits.timeout_s * 1000:.0f} ms"
+    return Attempt(failure=failure("timeout", message), harmless=harmless)
 
 
 def _answered(value: object, limits: Limits) -> Attempt:
@@ -108,7 +143,7 @@ def _told(error: Exception) -> str:
     return message if isinstance(error, _SAYS_ENOUGH) else f"{type(error).__name__}: {message}"
 
 
-async def reconcile(skill: Skill, invocation: SkillInvocation, limits: Limits) -> Reconciliation:
+async def reconcile(skill: AnySkill, invocation: SkillInvocation, limits: Limits) -> Reconciliation:
     """Ask the skill what became of a call in doubt; what it cannot say is undetermined."""
     if not isinstance(skill, Reconciler):
         return Undetermined()

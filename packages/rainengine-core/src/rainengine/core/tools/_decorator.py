@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import inspect
-import math
-import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ParamSpec, TypeVar, cast, get_args, overload
+from typing import Any, ParamSpec, TypeVar, overload
 
-from rainengine.core import codec
-from rainengine.core.errors import InadmissibleValue, InvalidSkill
+from rainengine.core.errors import InvalidSkill
 from rainengine.core.records import EffectClass, ResourcePolicy, RetryPolicy, SkillManifest
-from rainengine.core.tools._native import NativeSkill as NativeSkill
-from rainengine.core.tools._native import Reconcile, ReconcilingSkill
-from rainengine.core.tools._signatures import Signature, first_paragraph, read_signature
+from rainengine.core.tools._manifests import Declaration, names_of_caller
+from rainengine.core.tools._native import NativeSkill, Reconcile, ReconcilingSkill
+from rainengine.core.tools._signatures import Signature
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
 
 @overload
@@ -76,43 +71,32 @@ def skill(
 
     Raises `InvalidSkill`, naming the skill and what to change.
     """
+    declaration = Declaration(
+        name=name,
+        description=description,
+        version=version,
+        scopes=scopes,
+        effects=effects,
+        resources=ResourcePolicy(
+            timeout_ms=timeout_ms,
+            priority_class=priority,
+            retry_policy=retry or RetryPolicy(),
+            dry_run_supported=dry_run,
+        ),
+        approval_required=approval_required,
+        circuit_breaker_threshold=circuit_breaker_threshold,
+    )
 
     def decorate(undecorated: Callable[..., Any]) -> NativeSkill[..., Any]:
-        return make(undecorated, _names_of_caller())
+        return make(undecorated, names_of_caller())
 
     def make(undecorated: Callable[..., Any], beside: Mapping[str, Any]) -> NativeSkill[..., Any]:
-        named = name or str(getattr(undecorated, "__name__", "?"))
-        _check_function(named, undecorated)
-        signature = read_signature(named, undecorated, beside)
-        manifest = SkillManifest(
-            name=named,
-            description=description or first_paragraph(undecorated.__doc__),
-            input_schema=signature.schema,
-            version=version,
-            effects=effects,
-            required_scopes=_scopes(named, scopes),
-            resource_policy=ResourcePolicy(
-                timeout_ms=timeout_ms,
-                priority_class=priority,
-                retry_policy=retry or RetryPolicy(),
-                dry_run_supported=dry_run,
-            ),
-            approval_required=approval_required,
-            circuit_breaker_threshold=circuit_breaker_threshold,
-        )
-        _check_options(manifest)
+        manifest, signature = declaration.read(undecorated, beside)
+        _check_transactions(manifest, signature)
         _check_dry_run(manifest, signature)
         return _build(undecorated, manifest, signature, reconcile)
 
-    return decorate if function is None else make(function, _names_of_caller())
-
-
-def _names_of_caller() -> Mapping[str, Any]:
-    """The names where the function is defined: its types may be local to another function."""
-    frame = inspect.currentframe()
-    for _ in range(2):
-        frame = frame and frame.f_back
-    return frame.f_locals if frame else {}
+    return decorate if function is None else make(function, names_of_caller())
 
 
 def _build(
@@ -121,89 +105,20 @@ def _build(
     signature: Signature,
     reconcile: Reconcile | None,
 ) -> NativeSkill[..., Any]:
-    parts = (function, manifest, signature.shape, signature.injected)
     asynchronous = inspect.iscoroutinefunction(function)
     if reconcile is None:
-        return NativeSkill(*parts, asynchronous)
+        return NativeSkill(function, manifest, signature, asynchronous)
     if not inspect.iscoroutinefunction(reconcile):
         raise InvalidSkill(manifest.name, "reconcile is no async function: write `async def`")
-    return ReconcilingSkill(*parts, asynchronous, reconcile)
+    return ReconcilingSkill(function, manifest, signature, asynchronous, reconcile)
 
 
-def _check_function(name: str, function: object) -> None:
-    if not inspect.isfunction(function):
+def _check_transactions(manifest: SkillManifest, signature: Signature) -> None:
+    if manifest.effects == "transactional" or "transaction" in signature.injected.values():
         raise InvalidSkill(
-            name, f"{type(function).__name__} is no function: decorate an `async def` or a `def`"
+            manifest.name,
+            "it is to run in a transaction, for which it needs the decorator transactional_skill",
         )
-    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        raise InvalidSkill(name, "is a generator: return one value, such as a list")
-
-
-def _scopes(name: str, scopes: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(scopes, str):
-        raise InvalidSkill(name, f"scopes={scopes!r} is one text: write a list, [{scopes!r}]")
-    if not all(map(_is_text, scopes)):
-        raise InvalidSkill(name, f"scopes={scopes!r} holds what is no scope: use texts")
-    return tuple(scopes)
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str) and bool(value)
-
-
-def check_manifest(manifest: SkillManifest) -> None:
-    """Raise `InvalidSkill` where an engine could not offer or record a skill; for any skill."""
-    try:
-        codec.to_json(manifest)
-    except InadmissibleValue as error:
-        raise InvalidSkill(f"{manifest.name!s:.64}", f"its manifest: {error}") from error
-    rules = {
-        "its name must be 1 to 64 of a-z A-Z 0-9 _ -, which model APIs take":
-            _is_text(manifest.name) and _NAME.fullmatch(manifest.name),
-        "its description must be a text": isinstance(cast(object, manifest.description), str),
-        "its version must be a text that is not empty": _is_text(manifest.version),
-        f"effects={manifest.effects!r} must be one of {', '.join(get_args(EffectClass))}":
-            manifest.effects in get_args(EffectClass),
-        "its required scopes must be a tuple of texts":
-            isinstance(cast(object, manifest.required_scopes), tuple)
-            and all(map(_is_text, manifest.required_scopes)),
-    }  # fmt: skip
-    for reason, holds in rules.items():
-        if not holds:
-            raise InvalidSkill(f"{manifest.name!s:.64}", reason)
-
-
-def _check_options(manifest: SkillManifest) -> None:
-    resources, retry = manifest.resource_policy, manifest.resource_policy.retry_policy
-    breaker = manifest.circuit_breaker_threshold
-    factor = retry.backoff_multiplier
-    rules = {
-        "its name must be 1 to 64 of a-z A-Z 0-9 _ -, which model APIs take: pass name=":
-            _NAME.fullmatch(manifest.name),
-        "it has no description: write a docstring or pass description=": manifest.description,
-        f"version={manifest.version!r} must be a text that is not empty":
-            _is_text(manifest.version),
-        f"effects={manifest.effects!r} must be one of {', '.join(get_args(EffectClass))}":
-            manifest.effects in get_args(EffectClass),
-        f"timeout_ms={resources.timeout_ms!r} must be a whole number of at least 1":
-            _whole(resources.timeout_ms, 1),
-        f"priority={resources.priority_class!r} must be a whole number":
-            _whole(resources.priority_class, -(2**63)),
-        f"retry.max_attempts={retry.max_attempts!r} must be at least 1":
-            _whole(retry.max_attempts, 1),
-        "retry's intervals must be whole milliseconds, 0 or more":
-            _whole(retry.initial_interval_ms, 0) and _whole(retry.max_interval_ms, 0),
-        f"retry.backoff_multiplier={factor!r} must be at least 1":
-            math.isfinite(factor) and factor >= 1,
-        f"circuit_breaker_threshold={breaker!r} must be above 0, and at most 1": 0 < breaker <= 1,
-    }  # fmt: skip
-    for reason, holds in rules.items():
-        if not holds:
-            raise InvalidSkill(manifest.name, reason)
-
-
-def _whole(value: object, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 def _check_dry_run(manifest: SkillManifest, signature: Signature) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import attrs
 
 from rainengine.core import codec
-from rainengine.core.abc import Skill
+from rainengine.core.abc import AnySkill
 from rainengine.core.kernel import CallFacts, refusal
 from rainengine.core.projection import Graph, Run, SessionProjection
 from rainengine.core.records import (
@@ -42,7 +42,7 @@ class Inspector:
     projection: SessionProjection
     run: Run
     policy: EnginePolicy
-    skills: Mapping[str, Skill]
+    skills: Mapping[str, AnySkill]
     allowed: tuple[str, ...] | None
     now_ms: int
 

@@ -1,4 +1,4 @@
-"""Running one tool graph: concurrency, timeouts, retries, doubt, and a checkpoint of every change.
+"""Running one tool graph: who runs beside whom, retries, and a checkpoint of every change.
 
 Rules:
 
@@ -6,10 +6,9 @@ Rules:
 - Attempts that end while a checkpoint is being stored share the next one.
 - Calls that are pure are retried on the spot; their attempts are recorded with the result.
   Calls with an effect are retried only after the next attempt is recorded.
-- An unsafe call that ended in any other way than with a value is in doubt,
-  unless its skill said that nothing happened.
-- After a crash, what had been started is settled first: rerun where that does no harm,
-  reconciled or declared unknown where it might.
+- A call that runs in a transaction is itself a checkpoint: its effect, its result and all that
+  follows from it are one append. Appends of a session are serial, so it is done where the others
+  are stored, one at a time; calls of other kinds go on meanwhile.
 
 Rejected: starting a dependent call before its dependency's result is stored. It would save a
 commit, and a crash in between would leave an effect whose cause was never recorded.
@@ -17,60 +16,66 @@ commit, and a crash in between would leave an effect whose cause was never recor
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TypeAlias
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any, Protocol, TypeAlias
 
 import attrs
 import trio
 
-from rainengine.core import codec
-from rainengine.core.abc import (
-    Clock,
-    IdSource,
-    NotStarted,
-    Settled,
-    Skill,
-    SkillContext,
-    SkillInvocation,
-)
-from rainengine.core.kernel import Ended, Progress, Retried, backoff_ceiling_ms, progress
+from rainengine.core.errors import TransactionMisused, TransactionTimeout
+from rainengine.core.kernel import Ended, Progress, Retried, progress
 from rainengine.core.projection import Graph, Node
-from rainengine.core.records import EnginePolicy, NodeStatus, Record, RetryPolicy, ToolFailure
-from rainengine.core.tools._attempts import (
-    Attempt,
-    Limits,
-    attempt,
-    failure,
-    reconcile,
-    value_bytes,
-)
+from rainengine.core.records import NodeStatus, Record, ToolFailure
+from rainengine.core.tools._attempts import Attempt, failure, timed_out, traced
+from rainengine.core.tools._calls import Caller
+from rainengine.core.tools._enclosing import Effect, RolledBack
 from rainengine.core.tools._inspection import Inspection
 
 Commit: TypeAlias = Callable[[Sequence[Record]], Awaitable[None]]
 """Appends records durably and folds them into the projection that the graph is part of."""
 
-MAX_RESUMED_ATTEMPTS = 5
-"""A call that was interrupted this often is not started again: it may be what kills the process."""
+
+class Transact(Protocol):
+    """Commits what a function of the database's connection does together with what it returns."""
+
+    async def __call__(
+        self, work: Callable[[Any], Effect], timeout_s: float, /, *, at_any_head: bool
+    ) -> bool:
+        """Run `work` in another thread; what it raises undoes it and is raised here.
+
+        False: somebody's intake was taken in first, and nothing has happened. `at_any_head` does
+        not mind intake, where that is safe.
+        """
+        ...
 
 
 @attrs.define(eq=False)
 class _Board:
-    """Where attempts report; whoever runs the graph waits here."""
+    """Where attempts report; whoever runs the graph waits here.
+
+    `due` are the calls whose turn has come to run in a transaction.
+    """
 
     ended: list[Ended] = attrs.field(factory=list[Ended])
     retried: list[Retried] = attrs.field(factory=list[Retried])
+    due: deque[Node] = attrs.field(factory=deque[Node])
     _news: trio.Event = attrs.field(factory=trio.Event)
 
-    def post(self, report: Ended | Retried) -> None:
+    def post(self, report: Ended | Retried | Node) -> None:
         if isinstance(report, Ended):
             self.ended.append(report)
-        else:
+        elif isinstance(report, Retried):
             self.retried.append(report)
+        else:
+            self.due.append(report)
         self._news.set()
 
-    async def take(self) -> tuple[list[Ended], list[Retried]]:
-        await self._news.wait()
-        taken = self.ended, self.retried
+    async def take(self) -> tuple[list[Ended], list[Retried], Node | None]:
+        if not self.due:
+            await self._news.wait()
+        taken = self.ended, self.retried, self.due.popleft() if self.due else None
         self.ended, self.retried, self._news = [], [], trio.Event()
         return taken
 
@@ -80,15 +85,9 @@ class GraphRunner:
     """Carries one graph to its end. `graph` is the projection's own, which `commit` keeps true."""
 
     graph: Graph
-    skills: Mapping[str, Skill]
-    policy: EnginePolicy
-    context: SkillContext
-    deadline_ms: int
-    payload_bytes: int
-    cancelled: Callable[[], str | None]
-    clock: Clock
-    ids: IdSource
+    caller: Caller
     commit: Commit
+    transact: Transact
     _board: _Board = attrs.field(factory=_Board, init=False)
 
     async def run(
@@ -97,10 +96,13 @@ class GraphRunner:
         """Run calls whose start is recorded, and all that follows, until each has a result."""
         self._spawn(nursery, starts, ())
         while any(not node.settled for node in self.graph.nodes.values()):
-            ended, retried = await self._board.take()
-            step = self._progress(inspection, ended=ended, retried=retried)
-            await self.commit(step.records)
-            self._spawn(nursery, step.starts, retried)
+            ended, retried, due = await self._board.take()
+            if ended or retried:
+                step = self._scheduling(inspection)(ended=ended, retried=retried)
+                await self.commit(step.records)
+                self._spawn(nursery, step.starts, retried)
+            if due is not None:
+                await self._run_enclosed(nursery, inspection, due)
 
     async def resume(self, nursery: trio.Nursery, inspection: Inspection) -> None:
         """Settle what an interruption left open, then run the graph to its end."""
@@ -110,38 +112,38 @@ class GraphRunner:
             if node.status != "queued" and not node.settled
         ]
         ended, restarts = await self._settle(interrupted)
-        step = self._progress(inspection, ended=ended, restarts=restarts)
+        step = self._scheduling(inspection)(ended=ended, restarts=restarts)
         await self.commit(step.records)
         await self.run(nursery, inspection, step.starts)
 
-    def _progress(
-        self,
-        inspection: Inspection,
-        *,
-        ended: Sequence[Ended] = (),
-        retried: Sequence[Retried] = (),
-        restarts: Sequence[str] = (),
-    ) -> Progress:
-        return progress(
+    async def _settle(self, interrupted: Sequence[Node]) -> tuple[list[Ended], list[str]]:
+        ended: list[Ended] = []
+        restarts: list[str] = []
+
+        async def settle(node: Node) -> None:
+            end = await self.caller.settle(node)
+            if end is None:
+                restarts.append(node.call.call_id)
+            else:
+                ended.append(end)
+
+        async with trio.open_nursery() as nursery:
+            for node in interrupted:
+                nursery.start_soon(settle, node)
+        return ended, restarts
+
+    def _scheduling(self, inspection: Inspection) -> Callable[..., Progress]:
+        return partial(
+            progress,
             self.graph,
-            ended=ended,
-            retried=retried,
-            restarts=restarts,
             refusals=self._never_started() or inspection.refusals,
             issued=inspection.issued,
             classes=inspection.classes,
-            limit=max(self.policy.max_parallel_skill_calls, 1),
+            limit=max(self.caller.policy.max_parallel_skill_calls, 1),
         )
 
-    def _halted(self) -> str | None:
-        """Why nothing more is to start, if so."""
-        reason = self.cancelled()
-        if reason is None and self._remaining_ms() <= 0:
-            return "the run's time is over"
-        return reason
-
     def _never_started(self) -> dict[str, ToolFailure] | None:
-        reason = self._halted()
+        reason = self.caller.halted()
         if reason is None:
             return None
         return {i: failure("cancelled", f"never started: {reason}") for i in self.graph.nodes}
@@ -157,154 +159,84 @@ class GraphRunner:
     # One call.
 
     async def _work(self, node: Node, failed_attempts: int) -> None:
-        number = node.attempt
         if failed_attempts:
-            await self._back_off(node, failed_attempts)
-        began = trio.current_time()
+            await self.caller.back_off(node, failed_attempts)
+        if self.caller.runs_in_transactions(node):
+            self._board.post(node)
+            return
+        number, began_s = node.attempt, trio.current_time()
         in_between: tuple[NodeStatus, ...] = ()
         while True:
-            outcome = await self._attempt(node, number)
-            if not self._may_retry(node, outcome, number):
+            outcome = await self.caller.attempt(node, number)
+            if node.effects != "pure" or not self.caller.may_retry(node, outcome, number):
                 break
-            status: NodeStatus = "timed_out" if _timed_out(outcome) else "failed"
-            if node.effects != "pure":
-                detail = outcome.failure.message if outcome.failure is not None else ""
-                self._board.post(
-                    Retried(
-                        call_id=node.call.call_id, attempt=number + 1, status=status, detail=detail
-                    )
-                )
-                return
-            in_between = (*in_between, status, "started")
-            await self._back_off(node, number)
+            in_between = (*in_between, _status(outcome), "started")
+            await self.caller.back_off(node, number)
             number += 1
+        self._report(node, outcome, number, began_s, in_between)
+
+    def _report(
+        self,
+        node: Node,
+        outcome: Attempt,
+        number: int,
+        began_s: float,
+        in_between: tuple[NodeStatus, ...] = (),
+    ) -> None:
+        """Post how a call ended, or that another attempt is to be recorded."""
+        call_id = node.call.call_id
+        if self.caller.may_retry(node, outcome, number):
+            detail = outcome.failure.message if outcome.failure is not None else ""
+            again = Retried(
+                call_id=call_id, attempt=number + 1, status=_status(outcome), detail=detail
+            )
+            self._board.post(again)
+            return
         self._board.post(
             Ended(
-                call_id=node.call.call_id,
+                call_id=call_id,
                 value=outcome.value,
                 failure=outcome.failure,
                 attempts=number,
-                duration_ms=round((trio.current_time() - began) * 1000),
+                duration_ms=round((trio.current_time() - began_s) * 1000),
                 in_between=in_between,
             )
         )
 
-    async def _attempt(self, node: Node, number: int) -> Attempt:
-        skill = self.skills.get(node.call.name)
-        if skill is None:
-            return Attempt(failure=failure("internal", "its skill is no longer registered"))
-        halted = self._halted()
-        if halted is not None:
-            return Attempt(failure=failure("cancelled", f"never called: {halted}"))
-        invocation = self._invocation(node, number)
-        outcome = await attempt(skill, invocation, self._limits(skill))
-        in_doubt = (
-            node.effects == "unsafe"
-            and outcome.failure is not None
-            and outcome.failure.kind != "invalid_response"
-            and not outcome.harmless
-            and not node.call.dry_run
-        )
-        return await self._settle_doubt(skill, invocation, outcome) if in_doubt else outcome
+    async def _run_enclosed(
+        self, nursery: trio.Nursery, inspection: Inspection, node: Node
+    ) -> None:
+        began_s = trio.current_time()
+        invocation = self.caller.invocation(node, node.attempt)
+        commit = partial(self._commit_enclosed, nursery, inspection, node)
+        outcome = await traced(invocation, commit)
+        if not node.settled:
+            self._report(node, outcome, node.attempt, began_s)
 
-    async def _settle_doubt(
-        self, skill: Skill, invocation: SkillInvocation, outcome: Attempt
+    async def _commit_enclosed(
+        self, nursery: trio.Nursery, inspection: Inspection, node: Node
     ) -> Attempt:
-        answer = await reconcile(skill, invocation, self._limits(skill))
-        if isinstance(answer, Settled):
-            return Attempt(value=answer.value)
-        if isinstance(answer, NotStarted):
-            return attrs.evolve(outcome, harmless=True)
-        reason = outcome.failure.message if outcome.failure is not None else "interrupted"
-        return Attempt(
-            failure=failure("unknown_outcome", f"it may or may not have happened: {reason}")
-        )
-
-    def _may_retry(self, node: Node, outcome: Attempt, number: int) -> bool:
-        if not outcome.retryable or (node.effects == "unsafe" and not outcome.harmless):
-            return False
-        if self._halted() is not None or node.call.name not in self.skills:
-            return False
-        limits = [policy.max_attempts for policy in self._retry_policies(node)]
-        return number < min(*limits, self.policy.max_tool_retries_per_step + 1)
-
-    def _retry_policies(self, node: Node) -> tuple[RetryPolicy, ...]:
-        of_skill = self.skills[node.call.name].manifest.resource_policy.retry_policy
-        of_call = node.call.retry_policy
-        return (of_skill, of_skill) if of_call is None else (of_call, of_skill)
-
-    async def _back_off(self, node: Node, failed_attempts: int) -> None:
-        if node.call.name not in self.skills:
-            return
-        ceiling_ms = backoff_ceiling_ms(self._retry_policies(node)[0], failed_attempts)
-        wait_ms = ceiling_ms * self.ids.fraction()
-        await trio.sleep(min(wait_ms, self._remaining_ms()) / 1000)
-
-    def _remaining_ms(self) -> int:
-        return max(self.deadline_ms - self.clock.now_ms(), 0)
-
-    def _limits(self, skill: Skill) -> Limits:
-        own = skill.manifest.resource_policy.timeout_ms
-        limit_ms = max(min(own, self.policy.max_tool_timeout_ms, self._remaining_ms()), 1)
-        return Limits(timeout_s=limit_ms / 1000, value_bytes=value_bytes(self.payload_bytes))
-
-    def _invocation(self, node: Node, number: int) -> SkillInvocation:
-        return SkillInvocation(
-            call_id=node.call.call_id,
-            name=node.call.name,
-            args=codec.copy_json(node.call.args),
-            idempotency_key=node.idempotency_key,
-            attempt=number,
-            dry_run=node.call.dry_run,
-            context=self.context,
-        )
-
-    # After an interruption.
-
-    async def _settle(self, interrupted: Sequence[Node]) -> tuple[list[Ended], list[str]]:
-        ended: list[Ended] = []
-        restarts: list[str] = []
-
-        async def settle(node: Node) -> None:
-            end = await self._settle_one(node)
-            if end is None:
-                restarts.append(node.call.call_id)
-            else:
-                ended.append(end)
-
-        async with trio.open_nursery() as nursery:
-            for node in interrupted:
-                nursery.start_soon(settle, node)
-        return ended, restarts
-
-    async def _settle_one(self, node: Node) -> Ended | None:
-        """Return how an interrupted call ended, or None where it is to run again."""
-        skill = self.skills.get(node.call.name)
-        safe = node.effects != "unsafe" or node.call.dry_run
-        if skill is not None and not safe:
-            answer = await reconcile(
-                skill, self._invocation(node, node.attempt), self._limits(skill)
-            )
-            if isinstance(answer, Settled):
-                return Ended(call_id=node.call.call_id, value=answer.value, attempts=node.attempt)
-            safe = isinstance(answer, NotStarted)
-        if safe and skill is not None and node.attempt < MAX_RESUMED_ATTEMPTS:
-            return None
-        return Ended(
-            call_id=node.call.call_id,
-            failure=_interrupted(node, registered=skill is not None),
-            attempts=node.attempt,
-        )
+        """Do a call and store what comes of it; what is returned remains to be stored."""
+        overtaken = False
+        while True:
+            hindrance = self.caller.hindrance(node)
+            if hindrance is not None:
+                return hindrance
+            call = self.caller.enclosed(node, self._scheduling(inspection))
+            try:
+                stored = await self.transact(call, call.limits.timeout_s, at_any_head=overtaken)
+            except RolledBack as rolled_back:
+                return rolled_back.attempt
+            except TransactionTimeout:
+                return timed_out(call.limits, harmless=True)
+            except TransactionMisused as error:
+                return Attempt(failure=failure("trap", str(error)), harmless=True)
+            if stored and call.progress is not None:
+                self._spawn(nursery, call.progress.starts, ())
+                return Attempt()
+            overtaken = True
 
 
-def _interrupted(node: Node, *, registered: bool) -> ToolFailure:
-    why = f"it was started {node.attempt} times without an end, and is not started again"
-    if not registered:
-        why = "it was interrupted, and its skill is no longer registered"
-    if node.effects == "pure" or node.call.dry_run:
-        return failure("trap" if registered else "internal", why)
-    return failure("unknown_outcome", f"it may or may not have happened: {why}")
-
-
-def _timed_out(outcome: Attempt) -> bool:
-    return outcome.failure is not None and outcome.failure.kind == "timeout"
+def _status(outcome: Attempt) -> NodeStatus:
+    timed_out = outcome.failure is not None and outcome.failure.kind == "timeout"
+    return "timed_out" if timed_out else "failed"

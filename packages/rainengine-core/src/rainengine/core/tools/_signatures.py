@@ -6,17 +6,21 @@ import inspect
 import re
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
-from typing import Any, get_type_hints
+from typing import Any, get_origin, get_type_hints
 
 import attrs
 
 from rainengine.core import codec
-from rainengine.core.abc import SkillContext, SkillInvocation
+from rainengine.core.abc import SkillContext, SkillInvocation, Transaction
 from rainengine.core.errors import InadmissibleValue, InvalidSkill
 from rainengine.core.records import JsonObject
 from rainengine.core.tools._arguments import check_schema
 
-_INJECTED = {SkillInvocation: "invocation", SkillContext: "context"}
+_INJECTED: dict[Any, str] = {
+    SkillInvocation: "invocation",
+    SkillContext: "context",
+    Transaction: "transaction",
+}
 _ARGS_HEADING = re.compile(r"(Args|Arguments|Parameters):")
 _ARGS_ENTRY = re.compile(r"(\w+)(?: *\([^)]*\))?: *(.*)")
 _REFUSED_KINDS: dict[Any, str] = {
@@ -43,8 +47,9 @@ def read_signature(
     injected: dict[str, str] = {}
     for parameter in _signature_of(name, function).parameters.values():
         hint = _hint(name, function, parameter, local_names)
-        if isinstance(hint, type) and hint in _INJECTED:
-            injected[parameter.name] = _INJECTED[hint]
+        what = get_origin(hint) or hint  # `Transaction` may say of which connection
+        if isinstance(what, type) and what in _INJECTED:
+            injected[parameter.name] = _INJECTED[what]
         else:
             parameters.append(parameter.replace(annotation=hint))
     for parameter in parameters:
