@@ -23,8 +23,8 @@ from rainengine.core.engine import _asking as asking
 from rainengine.core.engine._intake import Intake
 from rainengine.core.engine._requests import Agent
 from rainengine.core.engine._session import OpenSession
-from rainengine.core.errors import ProviderError
 from rainengine.core.engine._transactions import transact
+from rainengine.core.errors import ProviderError
 from rainengine.core.kernel import (
     Activate,
     AskProvider,
@@ -259,19 +259,19 @@ class _Step:
                 graph_id=graph.graph_id,
                 step=graph.step,
                 granted_scopes=run.granted_scopes,
-        )
-        return GraphRunner(
-            graph=graph,
-            caller=caller,
                 fence=self.session.tenure.fence or 0,
-            transact=partial(transact, self.session),
             ),
             deadline_ms=deadline_ms(run, self.policy),
             payload_bytes=self.session.backing.ledger.max_payload_bytes,
             cancelled=lambda: run.cancel_reason,
             clock=self.services.clock,
             ids=self.services.ids,
+        )
+        return GraphRunner(
+            graph=graph,
+            caller=caller,
             commit=self.session.commit,
+            transact=partial(transact, self.session),
         )
 
 
