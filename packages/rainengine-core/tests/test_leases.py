@@ -1,18 +1,16 @@
-"""Holding a session: taken with the trigger, kept alive, lost to a newer holder, given back."""
+"""Holding a session: taken with the trigger, lost to a newer holder, given back."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import attrs
 import pytest
 import trio
 import trio.testing
 
 from rainengine.core import Continue, Respond
-from rainengine.core.errors import FenceLost, LedgerUnavailable, SessionBusy
+from rainengine.core.errors import FenceLost, SessionBusy
 from rainengine.core.records import CoordinationClaim
-from rainengine.core.testing._forwarding import Forwarding
 
 
 async def test_a_lease_spans_the_run(stage: Any) -> None:
@@ -39,53 +37,6 @@ async def test_every_run_raises_the_fence(stage: Any) -> None:
     for _ in range(3):
         await stage.play(stage.engine([stage.calls("s"), Respond("x")], skill))
     assert [i.context.fence for i in skill.invocations] == [1, 2, 3]
-
-
-@pytest.mark.parametrize("where", ["provider", "tool"])
-async def test_long_calls_keep_the_lease(stage: Any, where: str, together: Any) -> None:
-    """While a model or a tool takes longer than the lease, heartbeats extend it."""
-
-    async def slowly(request: Any) -> Any:
-        if where == "provider":
-            await trio.sleep(10)
-            return Respond("x")
-        return stage.calls("slow") if request.context.step == 1 else Respond("x")
-
-    skill = stage.skill("slow", stage.taking(9), timeout_ms=10_000)
-    engine = stage.engine(slowly, skill, lease_ttl_ms=1_000)
-    lowest: list[int] = []
-
-    async def watch() -> None:
-        await trio.sleep(0.05)
-        for _ in range(80):
-            await trio.sleep(0.1)
-            lease = await stage.ledger.lease_of("s")
-            lowest.append(lease.expires_at_ms - stage.clock.now_ms())
-
-    await together([lambda: engine.advance(stage.request()), watch])
-    assert min(lowest) >= 500
-    assert (await stage.ledger.lease_of("s")).fence == 1
-
-
-async def test_the_first_beat_counts_from_the_last_append(stage: Any) -> None:
-    """A step that begins late in the lease extends it before it runs out."""
-
-    async def slowly(request: Any) -> Any:
-        if request.context.step == 1:
-            return Continue()
-        await trio.sleep(20)
-        return Respond("x")
-
-    engine = stage.engine(slowly)
-    await engine.advance(stage.request())
-    await trio.sleep(25)
-    other = stage.engine([], owner="two", ledger=stage.other_handle())
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(engine.advance, stage.go_on)
-        await trio.sleep(6)
-        with pytest.raises(SessionBusy):
-            await other.advance(stage.go_on)
 
 
 async def test_a_session_held_elsewhere_is_busy(stage: Any) -> None:
@@ -153,34 +104,6 @@ async def test_a_stale_holder_cannot_write(stage: Any) -> None:
         await engine.advance(stage.request("k"))
     again = await engine.advance(stage.request("k"))
     assert (again.outcome.response, again.outcome.idempotent_replay) == ("two's", True)
-
-
-async def test_a_lost_lease_cancels_the_tools(stage: Any) -> None:
-    """A heartbeat that finds a newer fence ends the step: tools are cancelled, `FenceLost`."""
-    ended: list[str] = []
-
-    async def hang(_: Any) -> None:
-        try:
-            await trio.sleep_forever()
-        finally:
-            ended.append("cancelled")
-
-    skill = stage.skill("s", hang, timeout_ms=60_000, effects="unsafe")
-    engine = stage.engine([stage.calls("s")], skill, lease_ttl_ms=3_000)
-    other = stage.engine(
-        [Respond("x")], skill, owner="two", ledger=stage.other_handle(), lease_ttl_ms=3_000
-    )
-
-    async def take_over() -> None:
-        await trio.sleep(0.5)
-        stage.clock.jump(10_000)
-        await stage.play(other, stage.go_on)
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(take_over)
-        with pytest.raises(FenceLost):
-            await engine.advance(stage.request())
-    assert (ended, await stage.results()) == (["cancelled"], {"c1": "unknown_outcome"})
 
 
 async def test_a_holder_that_paused_notices_the_takeover_first(stage: Any) -> None:
@@ -256,55 +179,3 @@ async def test_sessions_do_not_wait_for_each_other(stage: Any, together: Any) ->
         [lambda n=n: engine.advance(stage.request(session_id=f"s{n}")) for n in range(9)]
     )
     assert stage.clock.now_ms() - began == 1_000
-
-
-@attrs.define
-class Trouble:
-    """What a ledger does to heartbeats."""
-
-    error: Exception | None = None
-    after_freeing: bool = False
-    beats: int = 0
-
-
-class BeatingLedger(Forwarding):
-    """A ledger whose heartbeats get into trouble."""
-
-    def __init__(self, inner: Any, trouble: Trouble | None = None) -> None:
-        super().__init__(inner)
-        self._trouble = trouble or Trouble()
-
-    async def append(self, *args: Any, **options: Any) -> Any:
-        appended = await self._inner.append(*args, **options)
-        await trio.sleep(2)  # the answer is slow; a heartbeat comes in between
-        return appended
-
-    async def heartbeat(self, *args: Any, **options: Any) -> Any:
-        self._trouble.beats += 1
-        if self._trouble.error is not None:
-            raise self._trouble.error
-        inner: Any = self._inner
-        return await inner.heartbeat(*args, **options)
-
-
-async def test_a_heartbeat_that_fails_ends_nothing(stage: Any) -> None:
-    """A ledger that is away for heartbeats alone does not end the step."""
-
-    async def slowly(_: Any) -> Respond:
-        await trio.sleep(20)
-        return Respond("x")
-
-    trouble = Trouble(error=LedgerUnavailable("away"))
-    engine = stage.engine(slowly, ledger=BeatingLedger(stage.ledger, trouble))
-    assert (await engine.advance(stage.request())).outcome.response == "x"
-    assert trouble.beats in (2, 3)
-
-
-async def test_a_heartbeat_beside_the_last_append_ends_nothing(stage: Any) -> None:
-    """A heartbeat that meets a lease just freed by the outcome is no lost fence."""
-    trouble = Trouble()
-    engine = stage.engine(
-        [Respond("x")], ledger=BeatingLedger(stage.ledger, trouble), lease_ttl_ms=3_000
-    )
-    assert (await engine.advance(stage.request())).outcome.response == "x"
-    assert trouble.beats > 0

@@ -20,6 +20,7 @@ from rainengine.core.abc import (
     StepContext,
 )
 from rainengine.core.engine import _asking as asking
+from rainengine.core.engine._heartbeats import Heartbeats
 from rainengine.core.engine._intake import Intake
 from rainengine.core.engine._requests import Agent
 from rainengine.core.engine._session import OpenSession
@@ -67,6 +68,7 @@ class Stepper:
     build_context: ContextBuilder
     clock: Clock
     ids: IdSource
+    heartbeats: Heartbeats = attrs.field(factory=Heartbeats, init=False)
 
     async def step(self, session: OpenSession) -> OutcomeRecord | None:
         """Move the session one step; return the outcome if its run ended."""
@@ -103,25 +105,16 @@ class _Step:
             return await self._finish([], effect, steps=self.run.steps)
         if isinstance(effect, RunGraph):
             return await self._held(self._resume_graph)
-        return await self._held(lambda nursery: self._ask(nursery, effect.step))
+        return await self._held(lambda: self._ask(effect.step))
 
     async def _held(
-        self, work: Callable[[trio.Nursery], Awaitable[OutcomeRecord | None]]
+        self, work: Callable[[], Awaitable[OutcomeRecord | None]]
     ) -> OutcomeRecord | None:
-        """Do the work while the lease is kept alive."""
-        outcome = None
-        try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self.session.keep_alive)
-                outcome = await work(nursery)
-                nursery.cancel_scope.cancel()
-        except BaseExceptionGroup as group:
-            raise _first(group) from group
-        return outcome
+        return await self.services.heartbeats.during(self.session, work)
 
     # The model.
 
-    async def _ask(self, nursery: trio.Nursery, step: int) -> OutcomeRecord | None:
+    async def _ask(self, step: int) -> OutcomeRecord | None:
         request = self._request(step)
         seen = self._window_range()
         remaining_ms = request.context.deadline_ms - self.services.clock.now_ms()
@@ -149,7 +142,7 @@ class _Step:
                 batch, followed.finish, steps=step, response=followed.response
             )
         if followed.graph is not None:
-            await self._begin_graph(nursery, batch, followed.graph)
+            await self._begin_graph(batch, followed.graph)
         else:
             await self.session.commit(batch)
         return None
@@ -213,9 +206,7 @@ class _Step:
 
     # Tools.
 
-    async def _begin_graph(
-        self, nursery: trio.Nursery, batch: list[Record], record: ToolExecutionGraph
-    ) -> None:
+    async def _begin_graph(self, batch: list[Record], record: ToolExecutionGraph) -> None:
         graph = new_graph(record)
         inspection = self._inspect(graph)
         begun = progress(
@@ -228,12 +219,14 @@ class _Step:
         checks = SkillInputValidation(graph_id=graph.graph_id, checks=inspection.checks)
         await self.session.commit([*batch, checks, *begun.records])
         if self.run.graph is not None:
-            await self._runner(self.run.graph).run(nursery, inspection, begun.starts)
+            runner = self._runner(self.run.graph)
+            await _with_nursery(lambda nursery: runner.run(nursery, inspection, begun.starts))
 
-    async def _resume_graph(self, nursery: trio.Nursery) -> None:
+    async def _resume_graph(self) -> None:
         graph = self.run.graph
         if graph is not None:
-            await self._runner(graph).resume(nursery, self._inspect(graph))
+            runner, inspection = self._runner(graph), self._inspect(graph)
+            await _with_nursery(lambda nursery: runner.resume(nursery, inspection))
 
     def _inspect(self, graph: Graph) -> Inspection:
         return Inspector(
@@ -273,6 +266,14 @@ class _Step:
             commit=self.session.commit,
             transact=partial(transact, self.session),
         )
+
+
+async def _with_nursery(work: Callable[[trio.Nursery], Awaitable[None]]) -> None:
+    try:
+        async with trio.open_nursery() as nursery:
+            await work(nursery)
+    except BaseExceptionGroup as group:
+        raise _first(group) from group
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
