@@ -27,7 +27,9 @@ def maker(
     request: pytest.FixtureRequest, empty_ledgers: EmptyLedgers, other_process: OtherProcess
 ) -> Iterator[LedgerMaker]:
     """One database for all checks: each works under new tenants."""
-    with empty_ledgers.copied(4 if request.param == "partitions" else None) as url:
+    partitions = 4 if request.param == "partitions" else None
+    empty_ledgers.prepare(partitions)
+    with empty_ledgers.copied(partitions) as url:
         if request.param == "two processes":
             yield TwoProcesses(url=url, other=other_process)
         elif request.param == "pooler":

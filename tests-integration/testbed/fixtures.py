@@ -47,6 +47,7 @@ def empty_ledgers(postgres_databases: Databases) -> Iterator[EmptyLedgers]:
     from testbed.ledgers import EmptyLedgers
 
     ledgers = EmptyLedgers(postgres_databases)
+    ledgers.prepare()
     yield ledgers
     ledgers.drop()
 

@@ -19,29 +19,26 @@ from testbed.remote import OtherProcess
 
 @attrs.define
 class EmptyLedgers:
-    """Makes databases with an empty ledger, as copies: that is quicker than to create a schema.
-
-    Its methods block, and cannot be called where trio runs already.
-    """
+    """Makes databases with an empty ledger, as copies: that is quicker than to create a schema."""
 
     databases: Databases
     _templates: dict[int | None, str] = attrs.field(factory=dict, init=False)
 
+    def prepare(self, partitions: int | None = None) -> None:
+        """Make the one to be copied, unless it is there. Not where trio runs already."""
+        if partitions not in self._templates:
+            name = self.databases.create()
+            trio.run(partial(migrate, self.databases.url(name), partitions=partitions))
+            self._templates[partitions] = name
+
     @contextmanager
     def copied(self, partitions: int | None = None) -> Iterator[str]:
-        """Make a ledger, yield its URL, drop it."""
-        if partitions not in self._templates:
-            self._templates[partitions] = self._create(partitions)
+        """Make a ledger as prepared, yield its URL, drop it. Blocks, but not for long."""
         name = self.databases.create(template=self._templates[partitions])
         try:
             yield self.databases.url(name)
         finally:
             self.databases.drop(name)
-
-    def _create(self, partitions: int | None) -> str:
-        name = self.databases.create()
-        trio.run(partial(migrate, self.databases.url(name), partitions=partitions))
-        return name
 
     def drop(self) -> None:
         """Drop what was copied."""

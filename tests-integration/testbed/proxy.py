@@ -73,9 +73,13 @@ class _Wire:
 
 @attrs.define(eq=False)
 class RoundTrip:
-    """A request, of which the server knows nothing yet. `text` is the SQL in it."""
+    """A request, of which the server knows nothing yet.
+
+    `text` is the SQL in it, `backend` the process id of the server's process for it.
+    """
 
     number: int
+    backend: int
     text: str
     request: bytes
     _client: _Wire
@@ -250,23 +254,28 @@ class Proxy:
 
     async def _session(self, client: _Wire, server: _Wire) -> None:
         await server.send(await client.startup())
-        if not await self._log_in(client, server):
+        backend = await self._log_in(client, server)
+        if backend is None:
             return
-        session = _Session(self, client, server)
+        session = _Session(self, backend, client, server)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(session.hear, nursery)
             await session.ask()
             nursery.cancel_scope.cancel()
 
-    async def _log_in(self, client: _Wire, server: _Wire) -> bool:
-        """Pass on what is said until the server is ready."""
+    async def _log_in(self, client: _Wire, server: _Wire) -> int | None:
+        """Pass on what is said until the server is ready; return its process id."""
+        backend = 0
         while message := await server.message():
             await client.send(message)
-            if message[:1] == b"Z":
-                return True
-            if message[:1] == b"R" and message[5:9] not in _NOTHING_ASKED:
+            kind, body = message[:1], message[5:]
+            if kind == b"K":
+                (backend,) = _LENGTH.unpack_from(body)
+            elif kind == b"Z":
+                return backend
+            elif kind == b"R" and body[:4] not in _NOTHING_ASKED:
                 await server.send(await client.message())
-        return False
+        return None
 
     def fault_for(self, trip: RoundTrip) -> Fault:
         """Take the fault that is meant for this round trip."""
@@ -284,6 +293,7 @@ class _Session:
     """One connection after its login."""
 
     proxy: Proxy
+    backend: int
     client: _Wire
     server: _Wire
     _trip: RoundTrip | None = attrs.field(default=None, init=False)
@@ -304,7 +314,7 @@ class _Session:
 
     async def _travel(self, request: bytes, text: str) -> None:
         self.proxy.trips += 1
-        trip = RoundTrip(self.proxy.trips, text, request, self.client, self.server)
+        trip = RoundTrip(self.proxy.trips, self.backend, text, request, self.client, self.server)
         self._trip = trip
         await self.proxy.fault_for(trip)(trip)
         self._trip = None
