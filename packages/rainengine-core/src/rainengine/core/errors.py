@@ -104,8 +104,15 @@ class IdempotencyMismatch(UsageError):
 class TransactionMisused(UsageError):
     """A function on a borrowed transaction tried to end it, or to change the ledger's own tables.
 
-    Its work was rolled back: have it run statements on tables of its own, and nothing else.
+    Have it run statements on tables of its own, and nothing else. What it wrote was rolled back,
+    unless `undone` is False: then the database could not keep it from ending the transaction,
+    and what it wrote until then may be stored.
     """
+
+    def __init__(self, reason: str, *, undone: bool = True) -> None:
+        told = "nothing was stored" if undone else "what it wrote may be stored without a result"
+        super().__init__(f"{told}: the function {reason}")
+        self.undone = undone
 
 
 class AgentMismatch(UsageError):

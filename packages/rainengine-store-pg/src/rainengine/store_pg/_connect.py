@@ -12,6 +12,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from rainengine.core.errors import InvalidConfiguration
 from rainengine.store_pg import _arrays as arrays
+from rainengine.store_pg._lending import LentConnection
 
 PgConnection: TypeAlias = Connection[tuple[Any, ...]]
 
@@ -108,24 +109,43 @@ class Server:
         """Open a connection that refuses to write."""
         return self._connect(*self._limits, _ISOLATION, ("default_transaction_read_only", "on"))
 
+    def connect_lent(self) -> LentConnection:
+        """Open a connection that writes, and is to be lent to code that is not ours.
+
+        Its statements are planned as on any other connection, and none is prepared.
+        """
+        connection = LentConnection.connect(**self._parameters(*self._limits, _ISOLATION))
+        arrays.register(connection)
+        connection.renew()
+        return connection
+
+    def renew_lent(self, connection: LentConnection) -> None:
+        """Undo what code that is not ours may have left on a connection."""
+        if not self.pooler:
+            connection.execute(b"DISCARD ALL")
+
     def connect_plainly(self) -> PgConnection:
         """Open a connection with the server's own settings."""
         return self._connect()
 
     def _connect(self, *settings: tuple[str, object]) -> PgConnection:
+        connection = psycopg.connect(**self._parameters(*settings))
+        arrays.register(connection)
+        connection.prepare_threshold = None if self.pooler else 5
+        return connection
+
+    def _parameters(self, *settings: tuple[str, object]) -> dict[str, Any]:
         parameters: dict[str, Any] = {
             **_defaults(),
             **self.parameters,
             "client_encoding": "UTF8",
+            "autocommit": True,
         }
         if settings and not self.pooler:
             parameters["options"] = " ".join(
                 [self._own_options(), *(f"-c {name}={value}" for name, value in settings)]
             )
-        connection = psycopg.connect(**parameters, autocommit=True)
-        arrays.register(connection)
-        connection.prepare_threshold = None if self.pooler else 5
-        return connection
+        return parameters
 
     def _own_options(self) -> str:
         return str(self.parameters.get("options") or os.environ.get("PGOPTIONS", ""))

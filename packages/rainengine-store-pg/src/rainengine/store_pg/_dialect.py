@@ -38,6 +38,7 @@ from rainengine.store_pg import _statements as sql
 from rainengine.store_pg._arrays import Texts
 from rainengine.store_pg._clock import DatabaseClock
 from rainengine.store_pg._errors import TRY_AGAIN, translate_error
+from rainengine.store_pg._lending import LentConnection, PostgresLoan
 from rainengine.store_sql import (
     Batch,
     Change,
@@ -89,6 +90,10 @@ class PostgresDialect:
             if self.lost(connection):
                 raise CommitUnknown from error
             raise
+
+    def lend(self, connection: LentConnection) -> PostgresLoan:
+        """Lend a connection, in a transaction that `begin` began, to code that is not ours."""
+        return PostgresLoan(connection)
 
     def translate_error(self, error: Exception) -> LedgerError | None:
         """Return the ledger's error for one that psycopg raised, None for any other."""

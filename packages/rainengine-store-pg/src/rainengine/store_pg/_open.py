@@ -102,6 +102,7 @@ async def open_postgres_ledger(
     # psycopg wants SQL to be literal text or bytes, where the shared code says that it is text.
     connect_writer: Callable[[], Any] = server.connect_writer
     connect_reader: Callable[[], Any] = server.connect_reader
+    connect_lent: Callable[[], Any] = server.connect_lent
     async with (
         _signals(server, settings) as signals,
         open_store(
@@ -110,6 +111,8 @@ async def open_postgres_ledger(
             ),
             connect_writer=connect_writer,
             connect_reader=connect_reader,
+            connect_lent=connect_lent,
+            renew_lent=server.renew_lent,
             placeholder="%s",
             clock=clock or database_clock,
             settings=settings,

@@ -16,6 +16,7 @@ from rainengine.store_sql._dialect import CommitUnknown as CommitUnknown
 from rainengine.store_sql._dialect import Connection as Connection
 from rainengine.store_sql._dialect import Cursor as Cursor
 from rainengine.store_sql._dialect import Dialect as Dialect
+from rainengine.store_sql._dialect import Loan as Loan
 from rainengine.store_sql._drafts import Draft as Draft
 from rainengine.store_sql._judgement import Change as Change
 from rainengine.store_sql._judgement import Verdict as Verdict

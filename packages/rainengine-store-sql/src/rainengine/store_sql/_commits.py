@@ -80,11 +80,24 @@ class Committer(Generic[ConnectionT]):
             return finish(self._dialect, connection, transaction.work)
 
         try:
-            done = Done(self._on_connection(attempt))
+            done = Done(self._on(transaction.connect, attempt))
         except BaseException as error:  # noqa: BLE001 - its caller gets it; the writer lives on
             return meaning(self._dialect, error)
         self._commits += 1
+        if isinstance(done.value, Change):
+            self._answer(done.value)
         return done
+
+    def _on(
+        self, connect: Callable[[], ConnectionT] | None, action: Callable[[ConnectionT], T]
+    ) -> T:
+        if connect is None:
+            return self._on_connection(action)
+        connection = connect()
+        try:
+            return action(connection)
+        finally:
+            close_quietly(connection)
 
     def disconnect(self) -> None:
         """Close the connection, if there is one."""

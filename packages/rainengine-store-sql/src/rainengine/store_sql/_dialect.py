@@ -71,6 +71,18 @@ class CommitUnknown(Exception):
         self.verdicts = verdicts
 
 
+class Loan(Protocol):
+    """A connection in the hands of code that is not ours, in a transaction that is."""
+
+    def end(self, *, returned: bool) -> None:
+        """Take the connection back. `returned` is False where the code raised.
+
+        Raises `TransactionMisused` where the transaction is not what it was, or was tampered
+        with; where it raised, what the database itself has rolled back is no misuse.
+        """
+        ...
+
+
 class Dialect(Protocol[_ConnectionT_contra]):
     """How one database takes a batch.
 
@@ -93,6 +105,14 @@ class Dialect(Protocol[_ConnectionT_contra]):
         """Judge a draft, and write it if it is accepted, in a transaction that `begin` began.
 
         From here to the transaction's end the session's row is locked. Nothing is committed.
+        """
+        ...
+
+    def lend(self, connection: _ConnectionT_contra) -> Loan:
+        """Lend a connection, in a transaction that `begin` began, to code that is not ours.
+
+        As far as the database can, it is kept from ending the transaction, and from writing to
+        the ledger's tables. Where it does not `end` well, the connection is closed.
         """
         ...
 

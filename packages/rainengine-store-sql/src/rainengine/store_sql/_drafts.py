@@ -44,10 +44,14 @@ class Draft:
 
 @attrs.define(eq=False)
 class Transaction:
-    """Something to be done with a connection, alone. `task` is who waits for `result`."""
+    """Something to be done with a connection, alone. `task` is who waits for `result`.
+
+    `connect` opens one for it; None stands for the writer's own.
+    """
 
     work: Callable[[Any], object]
     timeout_s: float
+    connect: Callable[[], Any] | None = None
     submitted_s: float = 0.0
     task: trio.lowlevel.Task | None = None
     result: Result | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,6 +11,7 @@ import attrs
 from rainengine.core.abc import (
     Appended,
     Clock,
+    Enclosed,
     EncodedEntry,
     Lease,
     LeaseChange,
@@ -26,6 +27,7 @@ from rainengine.core.records import Head, NewRecord, OutcomeRecord, StoredRecord
 from rainengine.store_sql import _reads as reads
 from rainengine.store_sql._dialect import Dialect
 from rainengine.store_sql._drafts import draft_append, draft_lease
+from rainengine.store_sql._lending import LentTransaction
 from rainengine.store_sql._readers import Readers
 from rainengine.store_sql._rows import Key
 from rainengine.store_sql._snapshots import admitted
@@ -37,11 +39,15 @@ from rainengine.store_sql._writer import Writer
 
 @attrs.frozen(kw_only=True)
 class Parts:
-    """What all tenants' ledgers of a store share. `cap` is the largest payload, in bytes."""
+    """What all tenants' ledgers of a store share. `cap` is the largest payload, in bytes.
+
+    `lender` runs what is not ours, `transactor` what is.
+    """
 
     dialect: Dialect[Any]
     writer: Writer[Any]
     transactor: Transactor
+    lender: Transactor
     readers: Readers[Any]
     watchers: Watchers
     statements: Statements
@@ -52,7 +58,8 @@ class Parts:
 class SqlLedger:
     """One tenant's ledger in an SQL database; made by a store's `for_tenant`.
 
-    Implements `Ledger`, `SessionLeases`, `Snapshots`, `Watch` and `EncodedRecords`.
+    Implements `Ledger`, `SessionLeases`, `Snapshots`, `Watch`, `EncodedRecords` and
+    `Transactions`.
     """
 
     def __init__(self, tenant: str, parts: Parts) -> None:
@@ -101,6 +108,35 @@ class SqlLedger:
             cap=self._parts.cap,
         )
         return await self._writer.submit(draft)
+
+    async def transact(
+        self,
+        session_id: str,
+        work: Callable[[Any], Enclosed],
+        *,
+        expected: Head | None,
+        fence: int | None = None,
+        lease: LeaseChange | None = None,
+        timeout_s: float,
+    ) -> Appended:
+        """Run `work` with a connection and append what it returns, in one transaction.
+
+        See `Transactions.transact` for what may be raised.
+        """
+        transaction = LentTransaction(
+            dialect=self._parts.dialect,
+            work=work,
+            key=self._key(session_id),
+            expected=expected,
+            fence=fence,
+            lease=lease,
+            timeout_s=timeout_s,
+            now_ms=self._clock.now_ms(),
+            cap=self._parts.cap,
+        )
+        change = await transaction.run(self._parts.lender)
+        self._parts.watchers.moved(transaction.key, change.appended)
+        return change.appended
 
     async def read(
         self, session_id: str, *, after: int = 0, limit: int = 1000

@@ -17,10 +17,14 @@ T = TypeVar("T")
 
 @attrs.define(eq=False)
 class Pool(Generic[ConnectionT]):
-    """Opens connections as they are needed. How many are in use is up to its user's limiter."""
+    """Opens connections as they are needed. How many are in use is up to its user's limiter.
+
+    `renew` makes one that was used fit for the next, or raises: then it is closed.
+    """
 
     _connect: Callable[[], ConnectionT]
     _lost: Callable[[ConnectionT], bool]
+    _renew: Callable[[ConnectionT], object] = lambda _: None
     _idle: deque[ConnectionT] = attrs.field(factory=deque[ConnectionT])
     closed: bool = False
 
@@ -52,6 +56,11 @@ class Pool(Generic[ConnectionT]):
 
     def give_back(self, connection: ConnectionT) -> None:
         """Keep a connection for the next one who needs one."""
+        try:
+            self._renew(connection)
+        except Exception:  # noqa: BLE001 - what was done on it is committed, and done well
+            close_quietly(connection)
+            return
         self._idle.append(connection)
         if self.closed:
             self._close_idle()

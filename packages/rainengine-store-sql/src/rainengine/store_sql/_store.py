@@ -16,6 +16,7 @@ from rainengine.store_sql._commits import Committer, LedgerStats
 from rainengine.store_sql._dialect import ConnectionT, Dialect
 from rainengine.store_sql._guard import DeadlineGuard
 from rainengine.store_sql._ledger import Parts, SqlLedger
+from rainengine.store_sql._lending import LendingWriter
 from rainengine.store_sql._pool import Pool
 from rainengine.store_sql._readers import Readers
 from rainengine.store_sql._statements import statements
@@ -68,6 +69,8 @@ async def open_store(
     *,
     connect_writer: Callable[[], ConnectionT],
     connect_reader: Callable[[], ConnectionT],
+    connect_lent: Callable[[], ConnectionT] | None = None,
+    renew_lent: Callable[[ConnectionT], object] = lambda _: None,
     placeholder: str = "?",
     clock: Clock | None = None,
     settings: StoreSettings,
@@ -80,6 +83,8 @@ async def open_store(
     The connections are opened in the threads that use them and have to be in autocommit mode.
     Transactions other than appends run on up to `transaction_connections` further ones from
     `connect_writer`, side by side; where that is 0, on the writer's own, between its batches.
+    Those of skills are on connections of their own, too, from `connect_lent`: where there is room
+    for several, they are kept, and `renew_lent` undoes what a skill may have left on one.
     What became of a commit whose answer was lost is asked for `settle_for_s` seconds, as long
     as the database is away, before the answer is `AppendUnknown`.
     By `signals` the processes on one database learn of each other's appends.
@@ -92,11 +97,17 @@ async def open_store(
     readers = Readers(
         dialect, Pool(connect_reader, dialect.lost), trio.CapacityLimiter(settings.readers)
     )
-    pooled = _pooled(dialect, connect_writer, transaction_connections)
+    pooled = lent = None
+    if transaction_connections:
+        limiter = trio.CapacityLimiter(transaction_connections)
+        pooled = PooledTransactor(dialect, Pool(connect_writer, dialect.lost), limiter)
+        kept = Pool(connect_lent or connect_writer, dialect.lost, renew_lent)
+        lent = PooledTransactor(dialect, kept, limiter)
     parts = Parts(
         dialect=dialect,
         writer=writer,
         transactor=pooled or writer,
+        lender=lent or LendingWriter(writer, connect_lent or connect_writer),
         readers=readers,
         watchers=watchers,
         statements=sql,
@@ -112,15 +123,6 @@ async def open_store(
         with trio.CancelScope(shield=True):
             await writer.close(settings.append_timeout_s)
             await readers.close()
-            if pooled is not None:
-                await pooled.close()
+            for transactor in filter(None, (pooled, lent)):
+                await transactor.close()
             await guard.stop()
-
-
-def _pooled(
-    dialect: Dialect[ConnectionT], connect: Callable[[], ConnectionT], connections: int
-) -> PooledTransactor[ConnectionT] | None:
-    if not connections:
-        return None
-    pool = Pool(connect, dialect.lost)
-    return PooledTransactor(dialect, pool, trio.CapacityLimiter(connections))

@@ -97,9 +97,18 @@ class Writer(Generic[ConnectionT]):
             return draft.result
         raise _error(draft)
 
-    async def run(self, work: Callable[[Any], T], *, timeout_s: float) -> T:
-        """Have a transaction done; see `Transactor.run`."""
-        transaction = Transaction(work, timeout_s)
+    async def run(
+        self,
+        work: Callable[[Any], T],
+        *,
+        timeout_s: float,
+        connect: Callable[[], ConnectionT] | None = None,
+    ) -> T:
+        """Have a transaction done; see `Transactor.run`.
+
+        `connect` opens a connection for it alone, instead of the writer's own.
+        """
+        transaction = Transaction(work, timeout_s, connect)
         await self._await(transaction, self._transactions)
         if isinstance(transaction.result, Done):
             return cast("T", transaction.result.value)

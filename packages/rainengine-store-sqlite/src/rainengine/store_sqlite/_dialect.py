@@ -38,6 +38,7 @@ from rainengine.store_sql import (
 )
 from rainengine.store_sqlite import _statements as sql
 from rainengine.store_sqlite._errors import translate_error
+from rainengine.store_sqlite._lending import SqliteLoan
 
 MAX_REMEMBERED = 8192
 OPERATIONS_A_LOOK = 1000
@@ -73,6 +74,10 @@ class SqliteDialect:
         if isinstance(verdict, Change):
             _write(connection, Batch([draft]), [verdict])
         return verdict
+
+    def lend(self, connection: sqlite3.Connection) -> SqliteLoan:
+        """Lend a connection, in a transaction that `begin` began, to code that is not ours."""
+        return SqliteLoan(connection)
 
     def translate_error(self, error: Exception) -> LedgerError | None:
         """Return the ledger's error for one that sqlite3 raised, None for any other."""

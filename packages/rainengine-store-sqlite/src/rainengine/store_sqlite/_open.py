@@ -58,6 +58,7 @@ async def open_sqlite_ledger(
         SqliteDialect(),
         connect_writer=database.connect_writer,
         connect_reader=database.connect_reader,
+        connect_lent=database.connect_lent,
         clock=clock,
         settings=settings,
     ) as store:

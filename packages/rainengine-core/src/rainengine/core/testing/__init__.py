@@ -1,7 +1,8 @@
 """What tests of ledgers, engines and skills need; imports no test framework.
 
-`LEDGER_CHECKS` states what every ledger promises, `CrashingLedger` and `FaultyLedger` break
-things on purpose, `ScriptedClock` and `ScriptedIds` take chance and waiting out of a test.
+`LEDGER_CHECKS` states what every ledger promises, `TRANSACTION_CHECKS` what those promise besides
+that run skills in their transactions. `CrashingLedger` and `FaultyLedger` break things on purpose,
+`ScriptedClock` and `ScriptedIds` take chance and waiting out of a test.
 `differential` crashes a workload at every append and compares it with an uncrashed twin.
 Its module `strategies`, generators of records and histories, needs hypothesis to be installed.
 """
@@ -42,3 +43,4 @@ from rainengine.core.testing._faulty import IntakeBefore as IntakeBefore
 from rainengine.core.testing._ledger_checks import LEDGER_CHECKS as LEDGER_CHECKS
 from rainengine.core.testing._ledger_checks import LedgerCheck as LedgerCheck
 from rainengine.core.testing._maker import LedgerMaker as LedgerMaker
+from rainengine.core.testing._transaction_checks import TRANSACTION_CHECKS as TRANSACTION_CHECKS

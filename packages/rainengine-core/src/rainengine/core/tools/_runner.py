@@ -27,7 +27,7 @@ import trio
 from rainengine.core.errors import TransactionMisused, TransactionTimeout
 from rainengine.core.kernel import Ended, Progress, Retried, progress
 from rainengine.core.projection import Graph, Node
-from rainengine.core.records import NodeStatus, Record, ToolFailure
+from rainengine.core.records import FailureKind, NodeStatus, Record, ToolFailure
 from rainengine.core.tools._attempts import Attempt, failure, timed_out, traced
 from rainengine.core.tools._calls import Caller
 from rainengine.core.tools._enclosing import Effect, RolledBack
@@ -142,6 +142,11 @@ class GraphRunner:
             limit=max(self.caller.policy.max_parallel_skill_calls, 1),
         )
 
+    def _following(self, inspection: Inspection) -> Callable[[Ended], Progress]:
+        """Return what works out, in another thread, all that follows from a call's end."""
+        schedule = self._scheduling(inspection)
+        return lambda ended: schedule(ended=[ended])
+
     def _never_started(self) -> dict[str, ToolFailure] | None:
         reason = self.caller.halted()
         if reason is None:
@@ -222,7 +227,7 @@ class GraphRunner:
             hindrance = self.caller.hindrance(node)
             if hindrance is not None:
                 return hindrance
-            call = self.caller.enclosed(node, self._scheduling(inspection))
+            call = self.caller.enclosed(node, self._following(inspection))
             try:
                 stored = await self.transact(call, call.limits.timeout_s, at_any_head=overtaken)
             except RolledBack as rolled_back:
@@ -230,7 +235,8 @@ class GraphRunner:
             except TransactionTimeout:
                 return timed_out(call.limits, harmless=True)
             except TransactionMisused as error:
-                return Attempt(failure=failure("trap", str(error)), harmless=True)
+                kind: FailureKind = "trap" if error.undone else "unknown_outcome"
+                return Attempt(failure=failure(kind, str(error)), harmless=error.undone)
             if stored and call.progress is not None:
                 self._spawn(nursery, call.progress.starts, ())
                 return Attempt()
