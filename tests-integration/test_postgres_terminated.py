@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import attrs
@@ -17,7 +18,8 @@ import pytest
 import trio
 
 from rainengine.core import SystemClock
-from rainengine.core.errors import LedgerError
+from rainengine.core.errors import DuplicateTrigger, LedgerError
+from rainengine.core.records import Message, NewRecord, TriggerRecord
 from rainengine.core.testing import (
     WORKLOADS,
     Event,
@@ -85,6 +87,7 @@ class Trial:
     url: str
     trips: int = 0
     struck: bool = False
+    failures: list[LedgerError] = attrs.field(factory=list)
 
     async def run(self, fault: Fault | None = None, at: int = 0) -> Evidence:
         """Work until it is done, with one fault on the way; return what is left."""
@@ -101,7 +104,11 @@ class Trial:
         judge = Judge()
         judge.hear(events)
         return Evidence(
-            answers=answers, accounts=accounts, judge=judge, effects=receiver.deeds.counts
+            answers=answers,
+            accounts=accounts,
+            judge=judge,
+            effects=receiver.deeds.counts,
+            blows=len(self.failures),
         )
 
     async def _persist(self, url: str, witness: Witness, receiver: InMemoryReceiver) -> Any:
@@ -112,8 +119,8 @@ class Trial:
                     await witness.look(store, self.workload.session_ids)
                     process = Process(self.workload, store, witness, receiver, SystemClock())
                     return await process.work()
-            except LedgerError:
-                continue
+            except LedgerError as failure:
+                self.failures.append(failure)
         raise AssertionError(f"no end after {TRIES} tries")
 
 
@@ -139,3 +146,38 @@ async def test_terminated_at_any_statement_it_ends_as_the_twin(
             assert (at, evidence.findings(twin)) == (at, [])
             struck.append(trial.struck)
     assert sum(struck) > 0.8 * len(struck)  # runs differ in how many results share a commit
+
+
+async def test_connections_that_died_while_idle_are_noticed_by_nobody(ledger_url: str) -> None:
+    """After the server has ended every connection, reads and appends of all kinds just work."""
+    async with (
+        open_postgres_ledger(ledger_url) as ledger,
+        open_postgres_ledger(ledger_url) as other,
+    ):
+        first = await ledger.append("known", [_trigger("k")], expected=None)
+        for use in (
+            partial(ledger.append, "known", [_trigger("k2")], expected=first.head),
+            partial(other.append, "known", [_trigger("k3")], expected=None),
+            partial(ledger.append, "new", [_trigger("k")], expected=None),
+            partial(ledger.read, "known"),
+            partial(ledger.release, "known", owner="me", fence=0),
+        ):
+            await trio.to_thread.run_sync(_terminate_all, ledger_url)
+            await use()
+        await trio.to_thread.run_sync(_terminate_all, ledger_url)
+        with pytest.raises(DuplicateTrigger):
+            await other.append("known", [_trigger("k")], expected=None)
+        assert (await ledger.head("known")).sequence == 3
+
+
+def _trigger(key: str) -> NewRecord:
+    message = Message(user_id="u", content="hello")
+    return NewRecord(TriggerRecord(trigger_id=key, trigger=message, body_hash=""), 0, key, key)
+
+
+def _terminate_all(url: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )

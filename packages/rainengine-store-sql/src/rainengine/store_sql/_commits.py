@@ -105,14 +105,22 @@ class Committer(Generic[ConnectionT]):
         if connection is not None:
             close_quietly(connection)
 
-    def _on_connection(self, action: Callable[[ConnectionT], T]) -> T:
+    def _on_connection(self, action: Callable[[ConnectionT], T], *, again: bool = False) -> T:
+        """Do something on the connection, which is opened if need be and closed if it fails.
+
+        With `again`, where the one that was kept turns out to be lost, once more on a new one.
+        """
+        kept = self._connection
+        connection = self._connection = kept or self._connect()
         try:
-            if self._connection is None:
-                self._connection = self._connect()
-            return action(self._connection)
-        except BaseException:
+            return action(connection)
+        except BaseException as error:
+            lost = self._dialect.lost(connection)
             self.disconnect()
-            raise
+            unstored = isinstance(error, Exception) and not isinstance(error, CommitUnknown)
+            if not (again and kept is not None and lost and unstored):
+                raise
+        return self._on_connection(action)
 
     def _answer(self, verdict: Verdict) -> Appended | LedgerError:
         if not isinstance(verdict, Change):
@@ -135,7 +143,9 @@ class Committer(Generic[ConnectionT]):
         return LedgerUnavailable("the storage did not get to it") if verdict is None else verdict
 
     def _attempt(self, batch: Batch) -> Sequence[Verdict | None]:
-        committed = self._on_connection(lambda one: self._dialect.commit_batch(one, batch))
+        committed = self._on_connection(
+            lambda one: self._dialect.commit_batch(one, batch), again=True
+        )
         self._commits += committed.commits
         return committed.verdicts
 
