@@ -45,14 +45,17 @@ class WorkQueue(Protocol):
 
         `now_ms` is the time to judge by; the store's own, where it is None. Fewer than `limit`
         means that there are no more; otherwise go on `after` the last one. To be fair to
-        tenants, ask for a few of one, and go on `after` `(tenant, None)`.
+        tenants, ask for a few, and go on `after` `(tenant, None)`.
         """
         ...
 
 
 @attrs.frozen(kw_only=True)
 class OutboxEntry:
-    """A row to deliver. `attempts` counts this one; it is what `Outbox.settle` knows it by."""
+    """A row to deliver. `attempts` counts this one.
+
+    `claim` is the number of the claim, which each one raises: `Outbox.settle` knows it by that.
+    """
 
     tenant: str
     session_id: str
@@ -61,6 +64,7 @@ class OutboxEntry:
     topic: str
     payload: JsonValue
     attempts: int
+    claim: int = 0
 
     @property
     def key(self) -> str:
@@ -100,16 +104,19 @@ class Outbox(Protocol):
     ) -> Sequence[OutboxEntry]:
         """Take rows to deliver, in order, for `claim_ms` milliseconds; durably.
 
-        Of each topic the first row that is neither delivered nor dead decides: unless it is due
-        and not claimed by anybody, none of that topic is taken. With it come the rows after it,
-        up to `limit` in all. A claim that runs out is free again; the attempt has counted.
+        Of each topic rows are taken from the first one that is neither delivered nor dead, up
+        to one that is not due or that somebody has claimed; of all topics together, the `limit`
+        oldest. A claim that runs out is free again; the attempt has counted.
+        Whoever claims at the same time gets none of these.
         """
         ...
 
     async def settle(self, reports: Sequence[OutboxReport]) -> None:
         """Record what became of rows of one session, in one transaction.
 
-        A report on a row that somebody else has claimed since is passed over.
+        A report on a row that was settled, or claimed by somebody else, since its claim is passed
+        over; so reports may be sent again. One that comes late counts as long as nobody was
+        quicker.
         """
         ...
 
@@ -120,7 +127,10 @@ class Outbox(Protocol):
         ...
 
     async def redrive(self, entry: OutboxEntry) -> bool:
-        """Have a dead row tried again, with fresh attempts. False where it is not dead."""
+        """Have a dead row tried again, at once and with fresh attempts. False where it is not dead.
+
+        It comes before what is left of its topic, and after what was delivered meanwhile.
+        """
         ...
 
     async def discard_delivered(self, *, before_ms: int, limit: int = 1000) -> int:

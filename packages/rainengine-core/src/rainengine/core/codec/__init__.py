@@ -22,6 +22,10 @@ from rainengine.core.codec._families import ACTIONS as ACTIONS
 from rainengine.core.codec._families import EVENTS as EVENTS
 from rainengine.core.codec._families import RECORDS as RECORDS
 from rainengine.core.codec._families import TRIGGERS as TRIGGERS
+from rainengine.core.codec._outbox import admit_reports as admit_reports
+from rainengine.core.codec._outbox import check_claim as check_claim
+from rainengine.core.codec._outbox import check_entry as check_entry
+from rainengine.core.codec._outbox import check_kind as check_kind
 from rainengine.core.codec._shapes import copy_json as copy_json
 from rainengine.core.codec._shapes import parameter_shape as parameter_shape
 from rainengine.core.codec._shapes import parameters_of as parameters_of

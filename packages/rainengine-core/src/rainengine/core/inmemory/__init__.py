@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from rainengine.core.inmemory._ledger import InMemoryLedger as InMemoryLedger
 from rainengine.core.inmemory._ledger import InMemoryTenant as InMemoryTenant
-from rainengine.core.inmemory._ledger import LedgerStats as LedgerStats
-from rainengine.core.inmemory._ledger import open_memory_url as open_memory_url
+from rainengine.core.inmemory._outbox import OutboxRow as OutboxRow
 from rainengine.core.inmemory._provider import ScriptedProvider as ScriptedProvider
 from rainengine.core.inmemory._provider import Turn as Turn
-from rainengine.core.inmemory._session import OutboxRow as OutboxRow
+from rainengine.core.inmemory._store import InMemoryLedger as InMemoryLedger
+from rainengine.core.inmemory._store import LedgerStats as LedgerStats
+from rainengine.core.inmemory._store import open_memory_url as open_memory_url

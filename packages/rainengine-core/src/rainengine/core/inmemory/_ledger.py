@@ -8,14 +8,12 @@ An append awaits once, before it looks at anything; from there on nothing can co
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 
 import attrs
 import trio
 
 from rainengine.core.abc import (
-    DEFAULT_TENANT,
     Appended,
     Clock,
     EncodedEntry,
@@ -27,24 +25,14 @@ from rainengine.core.abc import (
     SessionQuery,
     Snapshot,
 )
-from rainengine.core.codec import MAX_PAYLOAD_BYTES, check_identifier, encode_append, genesis_hash
-from rainengine.core.environment import SystemClock
-from rainengine.core.errors import InvalidConfiguration
-from rainengine.core.inmemory._session import OutboxRow, Session
+from rainengine.core.codec import check_identifier, encode_append, genesis_hash
+from rainengine.core.inmemory._outbox import OutboxRow
+from rainengine.core.inmemory._session import Session
 from rainengine.core.records import Head, NewRecord, OutcomeRecord, StoredRecord
 
 
-@attrs.frozen(kw_only=True)
-class LedgerStats:
-    """What a store's handle has written: transactions, appends in them, records in those."""
-
-    commits: int
-    appends: int
-    records: int
-
-
 @attrs.define(eq=False)
-class _Tenant:
+class Shared:
     """What all handles of one tenant share."""
 
     sessions: dict[str, Session] = attrs.field(factory=dict[str, Session])
@@ -55,25 +43,30 @@ class _Tenant:
     )
 
     def keep(self, session: Session) -> None:
+        """Keep a session from its first append on."""
         if session.session_id not in self.sessions:
             self.sessions[session.session_id] = session
             self.listed.append(session.session_id)
             self.listed_in_order = False
 
-    def in_order(self) -> list[str]:
+    def ids_after(self, after: str | None) -> list[str]:
+        """The ids of the sessions after one, or of all, sorted."""
         if not self.listed_in_order:
             self.listed.sort()
             self.listed_in_order = True
-        return self.listed
+        return self.listed if after is None else self.listed[bisect_right(self.listed, after) :]
 
     def wake(self, session_id: str) -> None:
+        """Wake whoever waits for the session."""
         lot = self.watchers.pop(session_id, None)
         if lot is not None:
             lot.unpark_all()
 
 
 @attrs.define(eq=False)
-class _Counts:
+class Counts:
+    """What a store's handle has written."""
+
     appends: int = 0
     records: int = 0
 
@@ -81,9 +74,7 @@ class _Counts:
 class InMemoryTenant:
     """One tenant's ledger in memory; made by `InMemoryLedger.for_tenant`."""
 
-    def __init__(
-        self, tenant: str, shared: _Tenant, clock: Clock, counts: _Counts, cap: int
-    ) -> None:
+    def __init__(self, tenant: str, shared: Shared, clock: Clock, counts: Counts, cap: int) -> None:
         self._tenant = tenant
         self._cap = cap
         self._shared = shared
@@ -161,7 +152,7 @@ class InMemoryTenant:
         """Return one page of the tenant's sessions, by session id."""
         await trio.lowlevel.checkpoint()
         found: list[Session] = []
-        for session_id in self._ids_after(query.after):
+        for session_id in self._shared.ids_after(query.after):
             session = self._shared.sessions[session_id]
             if not _listed(session.index, query):
                 continue
@@ -169,10 +160,6 @@ class InMemoryTenant:
                 return _page(found, found[-1].session_id if found else query.after)
             found.append(session)
         return _page(found, None)
-
-    def _ids_after(self, after: str | None) -> list[str]:
-        ids = self._shared.in_order()
-        return ids if after is None else ids[bisect_right(ids, after) :]
 
     async def find_outcome(self, session_id: str, idempotency_key: str) -> OutcomeRecord | None:
         """Return the newest outcome of the run that the trigger with this key belongs to."""
@@ -221,54 +208,7 @@ class InMemoryTenant:
     async def read_outbox(self, session_id: str) -> Sequence[OutboxRow]:
         """Return what the session's appends left to be delivered, in order."""
         await trio.lowlevel.checkpoint()
-        return list(self._session(session_id).outbox)
-
-
-class InMemoryLedger(InMemoryTenant):
-    """All tenants' ledgers in memory; used as a ledger itself, it is the default tenant's.
-
-    `backing` is another such store, whose records this one shares, and its clock if given none.
-    `max_payload_bytes` is the largest record that this handle takes.
-    """
-
-    def __init__(
-        self,
-        clock: Clock | None = None,
-        *,
-        backing: InMemoryLedger | None = None,
-        max_payload_bytes: int = MAX_PAYLOAD_BYTES,
-    ) -> None:
-        self._tenants: dict[str, _Tenant] = {}
-        if backing is not None:
-            self._tenants = backing._tenants  # noqa: SLF001 - its own class
-            clock = clock or backing._clock  # noqa: SLF001
-        self._handles: dict[str, InMemoryTenant] = {DEFAULT_TENANT: self}
-        shared = self._tenants.setdefault(DEFAULT_TENANT, _Tenant())
-        clock = clock or SystemClock()
-        super().__init__(DEFAULT_TENANT, shared, clock, _Counts(), max_payload_bytes)
-
-    def for_tenant(self, tenant: str) -> InMemoryTenant:
-        """Return the tenant's ledger: the same handle for the same tenant."""
-        handle = self._handles.get(check_identifier("tenant", tenant))
-        if handle is None:
-            shared = self._tenants.setdefault(tenant, _Tenant())
-            handle = InMemoryTenant(tenant, shared, self._clock, self._counts, self._cap)
-            self._handles[tenant] = handle
-        return handle
-
-    def stats(self) -> LedgerStats:
-        """What was written through this handle and its tenants' ledgers."""
-        counts = self._counts
-        return LedgerStats(commits=counts.appends, appends=counts.appends, records=counts.records)
-
-
-@asynccontextmanager
-async def open_memory_url(url: str) -> AsyncGenerator[InMemoryLedger]:
-    """Open an empty ledger by its URL, `memory:`. Raises `InvalidConfiguration` for any other."""
-    if url != "memory:":
-        # Not the URL itself: a mistyped one may hold a password.
-        raise InvalidConfiguration("url", "it is not 'memory:', the only URL of this store")
-    yield InMemoryLedger()
+        return [delivery.row for delivery in self._session(session_id).outbox.kept.values()]
 
 
 def _listed(index: SessionIndex, query: SessionQuery) -> bool:

@@ -22,9 +22,11 @@ from rainengine.core.abc import (
     SessionIndex,
     SessionInfo,
     Snapshot,
+    WorkKind,
 )
 from rainengine.core.codec import EncodedAppend, EncodedRecord, chain_hash, decode
 from rainengine.core.errors import FenceLost
+from rainengine.core.inmemory._outbox import Deliveries, OutboxRow
 from rainengine.core.judging import Standing, claims_of, is_intake, refusal
 from rainengine.core.records import (
     Head,
@@ -37,17 +39,6 @@ Row: TypeAlias = tuple[str, int, str, int, str | None, str | None]
 """Kind, version, payload, time of occurrence, trigger id and idempotency key."""
 
 EMPTY = SessionIndex(state="empty")
-
-
-@attrs.frozen(kw_only=True)
-class OutboxRow:
-    """Something to be delivered; `sequence` is the last one of its append."""
-
-    session_id: str
-    sequence: int
-    ordinal: int
-    topic: str
-    payload: str
 
 
 @attrs.define(eq=False)
@@ -65,7 +56,7 @@ class Session:
     trigger_sequences: dict[str, int] = attrs.field(factory=dict[str, int])
     outcome_sequences: dict[str, int] = attrs.field(factory=dict[str, int])
     snapshots: dict[int, Snapshot] = attrs.field(factory=dict[int, Snapshot])
-    outbox: list[OutboxRow] = attrs.field(factory=list[OutboxRow])
+    outbox: Deliveries = attrs.field(factory=Deliveries)
 
     def refuse(
         self,
@@ -114,15 +105,14 @@ class Session:
         if index is not None:
             self.index = _merged(self.index, index)
         for ordinal, (topic, payload) in enumerate(batch.outbox):
-            self.outbox.append(
-                OutboxRow(
-                    session_id=self.session_id,
-                    sequence=self.head.sequence,
-                    ordinal=ordinal,
-                    topic=topic,
-                    payload=payload,
-                )
+            row = OutboxRow(
+                session_id=self.session_id,
+                sequence=self.head.sequence,
+                ordinal=ordinal,
+                topic=topic,
+                payload=payload,
             )
+            self.outbox.add(row, now_ms)
         return Appended(head=self.head, first_sequence=first, fence=self.fence)
 
     def _chain(self, records: list[EncodedRecord]) -> None:
@@ -159,6 +149,15 @@ class Session:
         """Free the lease where it is still this owner's."""
         if (owner, fence) == (self.owner, self.fence):
             self.owner, self.expires_at_ms = None, 0
+
+    def is_due(self, kind: WorkKind, now_ms: int) -> bool:
+        """Whether there is work of this kind in the session."""
+        if kind == "outbox":
+            return self.outbox.is_due(now_ms)
+        if kind == "wake":
+            return self.index.wake_due_at_ms is not None and self.index.wake_due_at_ms <= now_ms
+        held = self.owner is not None and self.expires_at_ms > now_ms
+        return self.index.state == "running" and not held
 
     def lease(self, now_ms: int) -> Lease:
         """The lease as it stands, expired or not."""
