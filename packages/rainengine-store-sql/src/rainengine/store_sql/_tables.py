@@ -6,6 +6,14 @@ On SQLite the tables are clustered by their key (WITHOUT ROWID), except for the 
 the appends of a batch go to as many sessions, and each would dirty a leaf of its own.
 At the end of a rowid table they share pages (measured with 64 sessions: half the CPU of
 insert and commit, 140 instead of 280 us for 21 records in 4 appends; reading costs the same).
+
+On Postgres, what changes with each append of a session (its head, hash and times, and the lease's
+expiry) stands in no index: such an update stays within its page (HOT) and touches none.
+
+What is due is found by two indexes. Where little is due the one by time has it at once, and the
+one by key would be walked from end to end; where much is due it is the other way round.
+Measured with 1,000,000 sessions that have a wake, for a page of 100: with 10 due 0.02 ms by time
+and 390 ms by key, with 100,000 due 190 ms and 0.3 ms.
 """
 
 from __future__ import annotations
@@ -102,8 +110,9 @@ sessions = _table(
     _column("first_recorded_at_ms", BigInteger),
     _column("last_recorded_at_ms", BigInteger),
 )
-_index(sessions, "leased", _SESSION, "lease_owner IS NOT NULL")
 _index(sessions, "wake", ("wake_due_at_ms", *_SESSION), "wake_due_at_ms IS NOT NULL")
+_index(sessions, "running", _SESSION, "state = 'running'")
+_index(sessions, "waking", (*_SESSION, "wake_due_at_ms"), "wake_due_at_ms IS NOT NULL")
 
 snapshots = _table(
     "snapshots",
@@ -129,13 +138,13 @@ outbox = _table(
     Column("delivered_at_ms", BigInteger),
     Column("dead_at_ms", BigInteger),
     Column("last_error", Text),
+    Column("claims", BigInteger, nullable=False, server_default=text("0")),
 )
-_index(
-    outbox,
-    "due",
-    ("due_at_ms", *_SESSION, "sequence", "ordinal"),
-    "delivered_at_ms IS NULL AND dead_at_ms IS NULL",
-)
+_LIVE = "delivered_at_ms IS NULL AND dead_at_ms IS NULL"
+_index(outbox, "due", ("due_at_ms", *_SESSION, "sequence", "ordinal"), _LIVE)
+_index(outbox, "topic", (*_SESSION, "topic", "sequence", "ordinal"), _LIVE)
+_index(outbox, "dead", (*_SESSION, "sequence", "ordinal"), "dead_at_ms IS NOT NULL")
+_index(outbox, "delivered", ("delivered_at_ms",), "delivered_at_ms IS NOT NULL")
 
 skills = _table(
     "skills",

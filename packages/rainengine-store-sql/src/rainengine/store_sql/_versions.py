@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rainengine.core.errors import SchemaMismatch
 
-VERSIONS: Sequence[str] = ("0001",)
+VERSIONS: Sequence[str] = ("0001", "0002")
 """All versions that migrations lead through, oldest first."""
 
 SCHEMA_VERSION = VERSIONS[-1]

@@ -40,11 +40,14 @@ CREATE TABLE rainengine_sessions (
     last_recorded_at_ms BIGINT NOT NULL,
     CONSTRAINT rainengine_sessions_pk PRIMARY KEY (tenant, session_id)
 ) WITHOUT ROWID;
-CREATE INDEX rainengine_sessions_leased
-    ON rainengine_sessions (tenant, session_id)
-    WHERE lease_owner IS NOT NULL;
 CREATE INDEX rainengine_sessions_wake
     ON rainengine_sessions (wake_due_at_ms, tenant, session_id)
+    WHERE wake_due_at_ms IS NOT NULL;
+CREATE INDEX rainengine_sessions_running
+    ON rainengine_sessions (tenant, session_id)
+    WHERE state = 'running';
+CREATE INDEX rainengine_sessions_waking
+    ON rainengine_sessions (tenant, session_id, wake_due_at_ms)
     WHERE wake_due_at_ms IS NOT NULL;
 CREATE TABLE rainengine_snapshots (
     tenant TEXT NOT NULL,
@@ -68,11 +71,21 @@ CREATE TABLE rainengine_outbox (
     delivered_at_ms BIGINT,
     dead_at_ms BIGINT,
     last_error TEXT,
+    claims BIGINT DEFAULT 0 NOT NULL,
     CONSTRAINT rainengine_outbox_pk PRIMARY KEY (tenant, session_id, sequence, ordinal)
 ) WITHOUT ROWID;
 CREATE INDEX rainengine_outbox_due
     ON rainengine_outbox (due_at_ms, tenant, session_id, sequence, ordinal)
     WHERE delivered_at_ms IS NULL AND dead_at_ms IS NULL;
+CREATE INDEX rainengine_outbox_topic
+    ON rainengine_outbox (tenant, session_id, topic, sequence, ordinal)
+    WHERE delivered_at_ms IS NULL AND dead_at_ms IS NULL;
+CREATE INDEX rainengine_outbox_dead
+    ON rainengine_outbox (tenant, session_id, sequence, ordinal)
+    WHERE dead_at_ms IS NOT NULL;
+CREATE INDEX rainengine_outbox_delivered
+    ON rainengine_outbox (delivered_at_ms)
+    WHERE delivered_at_ms IS NOT NULL;
 CREATE TABLE rainengine_skills (
     tenant TEXT NOT NULL,
     name TEXT NOT NULL,
@@ -86,5 +99,5 @@ CREATE TABLE rainengine_schema (
     version_num VARCHAR(32) NOT NULL,
     CONSTRAINT rainengine_schema_pkc PRIMARY KEY (version_num)
 );
-INSERT INTO rainengine_schema (version_num) VALUES ('0001')
+INSERT INTO rainengine_schema (version_num) VALUES ('0002')
 """
