@@ -7,13 +7,16 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from alembic import command
+from alembic.config import Config
 from sqlalchemy import Engine, NullPool, create_engine
 
 from rainengine.core.errors import SchemaMismatch
-from rainengine.store_sql import check_schema, metadata, migrate
+from rainengine.store_sql import SCHEMA_VERSION, check_schema, metadata, migrate
 from rainengine.store_sqlite import open_sqlite_ledger
 
 
@@ -54,6 +57,59 @@ def test_migrating_again_changes_nothing(tmp_path: Path) -> None:
     assert (tmp_path / "x.db").read_bytes() == before
 
 
+FIRST_DATA = """
+INSERT INTO rainengine_sessions VALUES
+    ('t', 'r', 1, x'01', 1, 'me', 99, 'running', 'agent', NULL, 5, 6),
+    ('t', 'w', 1, x'01', 0, NULL, 0, 'completed', NULL, 7, 5, 6);
+INSERT INTO rainengine_records VALUES
+    ('t', 'r', 1, 'cancel_request', 1, 5, NULL, NULL, '{"reason":"enough"}', x'01');
+INSERT INTO rainengine_outbox VALUES
+    ('t', 'r', 1, 0, 'topic', '{"n":1}', 2, 8, NULL, NULL, NULL, 'no route'),
+    ('t', 'r', 1, 1, 'topic', '{"n":2}', 1, 8, NULL, 9, NULL, NULL);
+"""
+"""What a ledger of the first schema may hold."""
+
+
+def _make_first(path: Path) -> None:
+    """Make a database as the first release did, with data."""
+    config = Config()
+    folder = Path(str(find_spec("rainengine.store_sql").origin)).parent  # type: ignore[union-attr]
+    config.set_main_option("script_location", str(folder / "migrations"))
+    with _engine(path).begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.executescript(FIRST_DATA)
+
+
+def _dump(path: Path, table: str) -> list[dict[str, object]]:
+    with closing(sqlite3.connect(path)) as connection:
+        cursor = connection.execute(f"SELECT * FROM {table}")
+        names = [column[0] for column in cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in cursor]
+
+
+async def test_a_ledger_of_the_first_schema_is_upgraded_with_its_data(tmp_path: Path) -> None:
+    """Opening it makes today's schema of it; all rows stay, and what was due is due."""
+    _make_first(tmp_path / "x.db")
+    tables = ("rainengine_sessions", "rainengine_records", "rainengine_outbox")
+    before = {table: _dump(tmp_path / "x.db", table) for table in tables}
+    async with open_sqlite_ledger(tmp_path / "x.db") as ledger:
+        due = [await ledger.due(kind, now_ms=100) for kind in ("run", "wake", "outbox")]
+        assert [[one.session_id for one in sessions] for sessions in due] == [["r"], ["w"], ["r"]]
+        (entry,) = await ledger.claim("t", "r", claim_ms=1000)
+        assert (entry.payload, entry.attempts) == ({"n": 1}, 3)
+    async with open_sqlite_ledger(tmp_path / "new.db"):
+        pass
+    assert _schema(tmp_path / "x.db") == _schema(tmp_path / "new.db")
+    after = {table: _dump(tmp_path / "x.db", table) for table in tables}
+    for row in after["rainengine_outbox"]:
+        del row["claims"]
+    changed = {"attempts": 3, "claimed_until_ms": after["rainengine_outbox"][0]["claimed_until_ms"]}
+    before["rainengine_outbox"][0] |= changed
+    assert after == before
+
+
 def test_an_empty_database_has_no_schema(tmp_path: Path) -> None:
     """Checking a database without a ledger says that it is absent and names migrate()."""
     with pytest.raises(SchemaMismatch, match=r"absent.*migrate\(\)"):
@@ -75,7 +131,7 @@ async def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SchemaMismatch) as caught:
         async with open_sqlite_ledger(path):
             pass
-    assert (caught.value.found, caught.value.expected) == ("9999", "0001")
+    assert (caught.value.found, caught.value.expected) == ("9999", SCHEMA_VERSION)
     with pytest.raises(SchemaMismatch):
         migrate(_engine(path))
     with pytest.raises(SchemaMismatch):

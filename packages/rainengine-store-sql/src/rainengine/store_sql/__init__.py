@@ -34,7 +34,7 @@ from rainengine.store_sql._rows import SessionRow as SessionRow
 from rainengine.store_sql._rows import SnapshotRow as SnapshotRow
 from rainengine.store_sql._rows import Value as Value
 from rainengine.store_sql._rows import absent as absent
-from rainengine.store_sql._store import SqlLedgerStore as SqlLedgerStore
+from rainengine.store_sql._sql_store import SqlLedgerStore as SqlLedgerStore
 from rainengine.store_sql._store import StoreSettings as StoreSettings
 from rainengine.store_sql._store import open_store as open_store
 from rainengine.store_sql._transactions import Transactor as Transactor

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from itertools import product
 from typing import Any, cast
 
-from rainengine.core.abc import EncodedEntry, Lease, Snapshot
-from rainengine.core.codec import decode
-from rainengine.core.errors import LedgerCorrupt, LedgerError
+from rainengine.core.abc import EncodedEntry, Lease, OutboxEntry, Snapshot
+from rainengine.core.codec import decode, parse_json
+from rainengine.core.errors import InadmissibleValue, LedgerCorrupt, LedgerError
 from rainengine.core.records import Head, Record, StoredRecord
 from rainengine.store_sql._rows import Key, SessionRow, Value
 
@@ -132,6 +132,30 @@ def snapshot(row: Row) -> Snapshot | None:
         return None
     version, sequence, digest, payload = cast("Any", row)
     return Snapshot(projection_version=version, sequence=sequence, hash=digest, payload=payload)
+
+
+def outbox_entry(key: Key, row: Row) -> OutboxEntry:
+    """Return a row of the outbox from sequence, ordinal, topic, payload, attempts and claims.
+
+    Raises `LedgerCorrupt`.
+    """
+    if tuple(map(type, row)) != (int, int, str, str, int, int):
+        raise _corrupt(key[1], f"in its outbox there is {row!r:.300}")
+    sequence, ordinal, topic, payload, attempts, claims = cast("Any", row)
+    try:
+        value = parse_json(payload)
+    except InadmissibleValue as error:
+        raise _corrupt(key[1], f"row {sequence}/{ordinal} of its outbox: {error}") from error
+    return OutboxEntry(
+        tenant=key[0],
+        session_id=key[1],
+        sequence=sequence,
+        ordinal=ordinal,
+        topic=topic,
+        payload=value,
+        attempts=attempts,
+        claim=claims,
+    )
 
 
 def _corrupt(session_id: str, what: str) -> LedgerCorrupt:

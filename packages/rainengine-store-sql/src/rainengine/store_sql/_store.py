@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
 
 import attrs
 import trio
 
-from rainengine.core.abc import DEFAULT_TENANT, Clock
-from rainengine.core.codec import MAX_PAYLOAD_BYTES, check_identifier
+from rainengine.core.abc import Clock
+from rainengine.core.codec import MAX_PAYLOAD_BYTES
 from rainengine.core.environment import SystemClock
-from rainengine.store_sql._commits import Committer, LedgerStats
+from rainengine.store_sql._commits import Committer
 from rainengine.store_sql._dialect import ConnectionT, Dialect
 from rainengine.store_sql._guard import DeadlineGuard
-from rainengine.store_sql._ledger import Parts, SqlLedger
+from rainengine.store_sql._ledger import Parts
 from rainengine.store_sql._lending import LendingWriter
 from rainengine.store_sql._pool import Pool
 from rainengine.store_sql._readers import Readers
+from rainengine.store_sql._sql_store import SqlLedgerStore
 from rainengine.store_sql._statements import statements
 from rainengine.store_sql._transactions import PooledTransactor
 from rainengine.store_sql._watch import Signals, Watchers
@@ -41,26 +41,6 @@ class StoreSettings:
     poll_s: float = 0.25
     readers: int = 4
     max_payload_bytes: int = MAX_PAYLOAD_BYTES
-
-
-class SqlLedgerStore(SqlLedger):
-    """All tenants' ledgers; used as a ledger itself, it is the default tenant's."""
-
-    def __init__(self, parts: Parts, committer: Committer[Any]) -> None:
-        super().__init__(DEFAULT_TENANT, parts)
-        self._committer = committer
-        self._handles: dict[str, SqlLedger] = {DEFAULT_TENANT: self}
-
-    def for_tenant(self, tenant: str) -> SqlLedger:
-        """Return the tenant's ledger: the same handle for the same tenant."""
-        handle = self._handles.get(check_identifier("tenant", tenant))
-        if handle is None:
-            handle = self._handles[tenant] = SqlLedger(tenant, self._parts)
-        return handle
-
-    def stats(self) -> LedgerStats:
-        """What was written through this store since it was opened."""
-        return self._committer.stats()
 
 
 @asynccontextmanager
@@ -118,7 +98,7 @@ async def open_store(
     writer.start()
     guard.start()
     try:
-        yield SqlLedgerStore(parts, committer)
+        yield SqlLedgerStore(parts, committer, timeout_s=settings.append_timeout_s)
     finally:
         with trio.CancelScope(shield=True):
             await writer.close(settings.append_timeout_s)
