@@ -102,9 +102,10 @@ class IdempotencyMismatch(UsageError):
 
 
 class TransactionMisused(UsageError):
-    """A function on a borrowed transaction tried to end it, or to change the ledger's own tables.
+    """A function did with a borrowed transaction what it may not, or left it unfit to be stored.
 
-    Have it run statements on tables of its own, and nothing else. What it wrote was rolled back,
+    It tried to end it, to change the ledger's own tables, or left a constraint unfulfilled. Have
+    it run statements on tables of its own, and nothing else. What it wrote was rolled back,
     unless `undone` is False: then the database could not keep it from ending the transaction,
     and what it wrote until then may be stored.
     """

@@ -73,6 +73,15 @@ class PostgresLoan:
             raise TransactionMisused(misused)
         if returned and status == TransactionStatus.INERROR:
             raise TransactionMisused("returned although a failed statement had ended it all")
+        if returned:
+            self._check_constraints()
+
+    def _check_constraints(self) -> None:
+        """Check what was put off now, and not at the commit, where it would look like our fault."""
+        try:
+            self._connection.execute(b"SET CONSTRAINTS ALL IMMEDIATE")
+        except psycopg.IntegrityError as error:
+            raise TransactionMisused(f"left rows that break a constraint: {error}") from error
 
     def _found(self, status: TransactionStatus) -> bool:
         how = b"RELEASE" if status == TransactionStatus.INTRANS else b"ROLLBACK TO"

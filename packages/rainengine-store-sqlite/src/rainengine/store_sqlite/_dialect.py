@@ -22,7 +22,7 @@ from typing import Any
 
 import attrs
 
-from rainengine.core.errors import LedgerCorrupt, LedgerError
+from rainengine.core.errors import LedgerCorrupt, LedgerError, TransactionMisused
 from rainengine.store_sql import (
     Batch,
     Change,
@@ -66,7 +66,10 @@ class SqliteDialect:
     def commit(self, connection: sqlite3.Connection) -> None:
         """Commit what `begin` began."""
         connection.set_progress_handler(None, 0)
-        _commit(connection, ())
+        try:
+            _commit(connection, ())
+        except sqlite3.IntegrityError as error:  # the ledger itself has no foreign keys
+            raise TransactionMisused(f"left rows that break a constraint: {error}") from error
 
     def append_within(self, connection: sqlite3.Connection, draft: Draft) -> Verdict:
         """Judge a draft, and write it if it is accepted, in a transaction that `begin` began."""

@@ -110,6 +110,7 @@ class Transactions(Protocol):
         nothing stored unless it says so, whatever `Ledger.append` raises, and
 
         - `TransactionTimeout`: it took too long
-        - `TransactionMisused`: `work` ended the transaction, or wrote to the ledger's own tables
+        - `TransactionMisused`: `work` ended the transaction, wrote to the ledger's own tables, or
+          left what the database refuses to commit
         """
         ...

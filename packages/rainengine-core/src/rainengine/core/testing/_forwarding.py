@@ -14,6 +14,7 @@ from typing import Any, TypeAlias, cast
 
 from rainengine.core.abc import (
     Appended,
+    Enclosed,
     LeaseChange,
     Ledger,
     LedgerStore,
@@ -21,6 +22,7 @@ from rainengine.core.abc import (
     SessionIndex,
     SessionPage,
     SessionQuery,
+    Transactions,
 )
 from rainengine.core.records import Head, NewRecord, OutcomeRecord, StoredRecord
 
@@ -93,8 +95,30 @@ class Forwarding:
     async def around_append(
         self, session_id: str, records: Sequence[NewRecord], send: Send
     ) -> Appended:
-        """What happens around an append; `send` passes it on."""
+        """What happens around an append; `send` passes it on.
+
+        The records of a transaction are known only once it has run.
+        """
         return await send()
+
+    async def wrapped_transact(
+        self,
+        session_id: str,
+        work: Callable[[Any], Enclosed],
+        **how: Any,  # noqa: ANN401 - handed on as it is
+    ) -> Appended:
+        """What a wrapper of a ledger with transactions has for `transact`: it is an append too."""
+        records: list[NewRecord] = []
+
+        def noting(connection: object) -> Enclosed:
+            enclosed = work(connection)
+            records[:] = enclosed.records
+            return enclosed
+
+        async def send() -> Appended:
+            return await cast(Transactions, self._inner).transact(session_id, noting, **how)
+
+        return await self.around_append(session_id, records, send)
 
     async def read(
         self, session_id: str, *, after: int = 0, limit: int = 1000
@@ -132,6 +156,9 @@ class Forwarding:
         return cast(Ledger, self)
 
 
+_WRAPPED = {"for_tenant": Forwarding.wrapped_tenant, "transact": Forwarding.wrapped_transact}
+
+
 @cache
 def _covering(wrapper: Any, wrapped: Any) -> Any:  # noqa: ANN401 - classes made at run time
     names = [name for name in dir(wrapped) if name[0] != "_" and not hasattr(wrapper, name)]
@@ -148,8 +175,8 @@ def _forward(name: str, original: object) -> object:
         self.before_forwarding()
         return getattr(self.wrapped, name)
 
-    if name == "for_tenant":
-        return Forwarding.wrapped_tenant
+    if name in _WRAPPED:
+        return _WRAPPED[name]
     if not callable(original):
         return property(fetch)
     return wraps(original)(forward)

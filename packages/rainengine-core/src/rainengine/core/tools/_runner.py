@@ -158,8 +158,12 @@ class GraphRunner:
     ) -> None:
         again = {call.call_id for call in retried}
         for call_id in starts:
-            failed_attempts = self.graph.nodes[call_id].attempt - 1 if call_id in again else 0
-            nursery.start_soon(self._work, self.graph.nodes[call_id], failed_attempts)
+            node = self.graph.nodes[call_id]
+            failed_attempts = node.attempt - 1 if call_id in again else 0
+            if not failed_attempts and self.caller.runs_in_transactions(node):
+                self._board.post(node)  # in this order, which a nursery does not keep
+            else:
+                nursery.start_soon(self._work, node, failed_attempts)
 
     # One call.
 
