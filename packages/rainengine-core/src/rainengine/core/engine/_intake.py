@@ -151,7 +151,8 @@ class Intake:
         """Store the request's trigger beside whatever runs; it waits for its turn."""
         record = self.record_of(request)
         new = NewRecord(record, self.clock.now_ms(), record.trigger_id, request.idempotency_key)
-        index = SessionIndex(state="running")  # whose run is active is told when it begins
+        # Maybe not whose run is active, which is told when it begins: workers take it as a hint.
+        index = SessionIndex(state="running", agent=self.agent.name)
         try:
             appended = await self.backing.ledger.append(
                 request.session_id, [new], expected=None, index=index

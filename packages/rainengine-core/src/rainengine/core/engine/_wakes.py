@@ -128,7 +128,7 @@ class Wakes:
             session.session_id,
             triggers,
             expected=session.head if at_head else None,
-            index=SessionIndex(state="running", wake_due_at_ms=next_ms),
+            index=SessionIndex(state="running", agent=self.agent.name, wake_due_at_ms=next_ms),
         )
         session.tenure.told_of_news = True
         return tuple(
