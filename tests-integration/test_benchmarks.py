@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 
 RUN = Path(__file__).parent / "benchmarks" / "run.py"
-STORES = ["memory", "sqlite"]
+DURABLE = ["sqlite", "postgres"]
+STORES = ["memory", *DURABLE]
 
 
 @pytest.fixture(scope="module")
 def quick(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[dict[str, Any]]]:
     """A quick run of everything: what it printed, and its results."""
-    folder = tmp_path_factory.mktemp("benchmarks")
-    results = folder / "results.jsonl"
-    command = [sys.executable, str(RUN), "--quick", "--jsonl", str(results), "--dir", str(folder)]
+    results = tmp_path_factory.mktemp("benchmarks") / "results.jsonl"
+    command = [sys.executable, str(RUN), "--quick", "--jsonl", str(results)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert (done.returncode, done.stderr.count("Traceback")) == (0, 0), done.stderr
     return done.stdout, [json.loads(line) for line in results.read_text().splitlines()]
@@ -47,9 +47,10 @@ def test_a_turn_is_four_commits_and_two_provider_calls(quick: Any, store: str) -
     assert counted == [(4, 4, 2)] * 2
 
 
-def test_sessions_in_flight_share_commits(quick: Any) -> None:
+@pytest.mark.parametrize("store", DURABLE)
+def test_sessions_in_flight_share_commits(quick: Any, store: str) -> None:
     """With many sessions at once, the same four appends take less than four commits."""
-    (line,) = _measured(quick, "B", "sqlite")
+    (line,) = _measured(quick, "B", store)
     assert line["appends_per_turn"] == 4
     assert line["commits_per_turn"] < 4
 
@@ -68,9 +69,10 @@ def test_a_late_turn_stores_what_an_early_one_does(quick: Any, store: str) -> No
     assert late["record_bytes_per_turn"] <= 10 * 1024
 
 
-def test_a_killed_process_repeats_nothing_that_was_finished(quick: Any) -> None:
+@pytest.mark.parametrize("store", DURABLE)
+def test_a_killed_process_repeats_nothing_that_was_finished(quick: Any, store: str) -> None:
     """Only the tool that was running when the process was killed runs again."""
-    (line,) = _measured(quick, "D", "sqlite")
+    (line,) = _measured(quick, "D", store)
     assert line["calls"] == {"model_1": 1, "model_2": 1, "tool_a": 1, "tool_b": 2, "tool_c": 1}
 
 

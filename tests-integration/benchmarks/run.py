@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ from results import Results
 from stores import STORES, Store, find_store
 
 _CHILD = Path(__file__).parent / "child.py"
+_TESTBED = str(Path(__file__).parents[1])
 _DEADLINE_S = 600
 
 
@@ -35,7 +39,8 @@ def main() -> None:
     if missing:
         sys.exit(f"not installed: {', '.join(missing)}; choose others with --stores")
     results = Results()
-    _run_all(options, stores, size, results)
+    with _servers(stores, Path(options.dir)):
+        _run_all(options, stores, size, results)
     for line in report(results, options.workloads, size.marks):
         print(line)
 
@@ -61,6 +66,18 @@ def _listed(known: Any) -> Any:
         return names
 
     return split
+
+
+@contextmanager
+def _servers(stores: list[Store], directory: Path) -> Iterator[None]:
+    """Run the servers that the stores need, where the processes that measure find them."""
+    sys.path.append(_TESTBED)
+    paths = (os.environ.get("PYTHONPATH"), _TESTBED)
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+    with ExitStack() as servers:
+        for store in stores:
+            os.environ.update(servers.enter_context(store.serve(directory)))
+        yield
 
 
 def _run_all(

@@ -28,13 +28,16 @@ class Target:
         return f"{'≥' if self.at_least else '≤'} {self.bound:g}"
 
 
-_SQLITE = ("sqlite",)
+_SQLITE, _POSTGRES = ("sqlite",), ("postgres",)
 
 TARGETS = (
     Target("A", "vs_floor", "A: turns/s against the floor", 0.5, at_least=True),
     Target("A", "commits_per_turn", "A: commits a turn", 4),
     Target("A", "provider_calls_per_turn", "A: provider calls a turn", 2),
     Target("B", "vs_floor", "B: turns/s against the floor", 0.3, at_least=True, backends=_SQLITE),
+    Target(
+        "B", "vs_floor", "B: turns/s against the floor", 0.35, at_least=True, backends=_POSTGRES
+    ),
     Target("B", "cpu_ms_per_turn", "B: CPU ms a turn", 0.7, backends=_SQLITE),
     Target("B", "peak_rss_mb", "B: peak RSS, MB", 100),
     Target("B", "loop_gap_ms", "B: longest gap in the event loop, ms", 50),

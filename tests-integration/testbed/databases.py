@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from itertools import count
 from urllib.parse import urlsplit, urlunsplit
+from uuid import uuid4
 
 import attrs
 import psycopg
 from psycopg.sql import SQL, Identifier
-
-_numbers = count(1)
 
 
 @attrs.frozen
@@ -25,7 +22,7 @@ class Databases:
 
     def create(self, *, template: str | None = None) -> str:
         """Make a database with a name of its own, a copy of `template`; return its name."""
-        name = f"rain_{os.getpid()}_{next(_numbers)}"
+        name = f"rain_{uuid4().hex}"
         statement = SQL("CREATE DATABASE {}").format(Identifier(name))
         if template is not None:
             statement += SQL(" TEMPLATE {}").format(Identifier(template))

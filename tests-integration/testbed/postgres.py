@@ -18,6 +18,7 @@ import random
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -229,6 +230,7 @@ def _make_usable(folder: Path, binaries: Path) -> Path:
     """Give root's server to `nobody`, with a copy of the binaries."""
     if os.geteuid() != 0:
         return binaries
+    _check_entry(folder.parent)
     package = binaries.parents[1]
     ignore = shutil.ignore_patterns(*_NOT_NEEDED)
     for source in (package, package.with_suffix(".libs")):
@@ -238,6 +240,16 @@ def _make_usable(folder: Path, binaries: Path) -> Path:
     for path in (folder, *folder.rglob("*")):
         os.chown(path, owner.pw_uid, owner.pw_gid)
     return folder / binaries.relative_to(package.parent)
+
+
+def _check_entry(directory: Path) -> None:
+    """Raise `PostgresNotStarted` where `nobody` cannot get to."""
+    for part in (directory, *directory.parents):
+        if not part.stat().st_mode & stat.S_IXOTH:
+            raise PostgresNotStarted(
+                f"PostgreSQL does not run as root, and nobody cannot enter {part}:"
+                " choose another directory, or set TMPDIR to one"
+            )
 
 
 def _make_cluster(folder: Path, binaries: Path) -> None:

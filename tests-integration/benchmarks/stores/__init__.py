@@ -7,7 +7,7 @@ so that a benchmark of one store is not burdened with another.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeAlias
 
 import attrs
 
-STORES = ("memory", "sqlite")
+STORES = ("memory", "sqlite", "postgres")
 
 Row: TypeAlias = tuple[str, int, str, str]
 """What the floor stores of an event: session, sequence, kind, JSON."""
@@ -34,6 +34,8 @@ class Store:
     """How to measure a store. `place` is a directory of its own for each run.
 
     `stored_bytes` says how large the database is; None where nothing is kept.
+    `serve` runs the server that a store needs, on the disk of a directory, and says in which
+    variables of the environment the processes that are measured find it.
     `baseline` imports what the store cannot do without, which `imports` is compared with.
     """
 
@@ -45,6 +47,7 @@ class Store:
     open_ledger: Callable[[Path], AbstractAsyncContextManager[Any]]
     open_floor: Callable[[Path], AbstractAsyncContextManager[Table]] | None = None
     stored_bytes: Callable[[Path], Awaitable[int]] | None = None
+    serve: Callable[[Path], AbstractContextManager[dict[str, str]]] = lambda _: nullcontext({})
 
     @property
     def durable(self) -> bool:
