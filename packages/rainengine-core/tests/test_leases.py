@@ -9,7 +9,8 @@ import trio
 import trio.testing
 
 from rainengine.core import Continue, Respond
-from rainengine.core.errors import FenceLost, SessionBusy
+from rainengine.core.engine import _sessions as sessions
+from rainengine.core.errors import FenceLost, SessionBusy, SessionNotFound
 from rainengine.core.records import CoordinationClaim
 
 
@@ -164,6 +165,44 @@ async def test_two_engines_on_one_handle_take_turns(stage: Any, together: Any) -
     )
     assert [r.outcome.response for r in results] == ["x"] * 6
     assert (max(most), len(most)) == (1, 6)
+
+
+async def test_turns_come_in_order_without_those_who_gave_up(stage: Any) -> None:
+    """Who waits longest is next, also after others ahead of them were cancelled."""
+    answered: list[str] = []
+
+    async def answer(request: Any) -> Respond:
+        await trio.sleep(1)
+        answered.append(request.trigger.content)
+        return Respond("x")
+
+    engine = stage.engine(answer)
+    given_up = trio.CancelScope()
+
+    async def advance(text: str) -> None:
+        with given_up if text == "b" else trio.CancelScope():
+            await engine.advance(stage.request(text=text))
+
+    async with trio.open_nursery() as nursery:
+        for text in "abcd":
+            nursery.start_soon(advance, text)
+            await trio.testing.wait_all_tasks_blocked()
+        given_up.cancel()
+    assert answered == ["a", "c", "d"]
+
+
+async def test_a_turn_ends_with_its_advance(stage: Any) -> None:
+    """Advances that were cancelled or failed keep nobody from the session."""
+
+    async def hang(_: Any) -> Respond:
+        await trio.sleep_forever()
+
+    engine = stage.engine([Respond("x")])
+    with pytest.raises(SessionNotFound):
+        await engine.advance(stage.go_on)
+    await stage.interrupt(stage.engine(hang))
+    assert (await engine.advance(stage.go_on)).outcome.response == "x"
+    assert sessions._TAKEN == {}
 
 
 async def test_sessions_do_not_wait_for_each_other(stage: Any, together: Any) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 
 import attrs
 import trio
@@ -15,34 +14,40 @@ from rainengine.core.engine._loading import load, take_for_new
 from rainengine.core.engine._session import OpenSession
 from rainengine.core.engine._tenure import Holder
 
-_TURNS: dict[tuple[int, str], _Turn] = {}
-"""By ledger handle, as two engines in one process may share one. Only while somebody waits."""
+_TAKEN: dict[tuple[int, str], trio.lowlevel.ParkingLot] = {}
+"""The sessions that are advanced just now, and who waits for them: by ledger handle, as two
+engines in one process may share one."""
 
 
-@attrs.define(eq=False)
-class _Turn:
-    lock: trio.Lock = attrs.field(factory=trio.Lock)
-    waiting: int = 0
-
-
-@asynccontextmanager
-async def turn(ledger: Ledger, session_id: str) -> AsyncGenerator[None]:
+def turn(ledger: Ledger, session_id: str) -> AbstractAsyncContextManager[None]:
     """Wait for this process's turn on a session."""
-    key = id(ledger), session_id
-    mine = _TURNS.setdefault(key, _Turn())
-    mine.waiting += 1
-    try:
-        async with mine.lock:
-            yield
-    finally:
-        mine.waiting -= 1
-        if not mine.waiting:
-            del _TURNS[key]
+    return _Turn((id(ledger), session_id))
 
 
 def is_taken(ledger: Ledger, session_id: str) -> bool:
     """Whether somebody in this process has the turn on a session, or waits for it."""
-    return (id(ledger), session_id) in _TURNS
+    return (id(ledger), session_id) in _TAKEN
+
+
+@attrs.define(eq=False)
+class _Turn:
+    """Holds a session's place in `_TAKEN`, in which those wait who come later."""
+
+    _place: tuple[int, str]
+
+    async def __aenter__(self) -> None:
+        waiting = _TAKEN.get(self._place)
+        if waiting is None:
+            _TAKEN[self._place] = trio.lowlevel.ParkingLot()
+        else:
+            await waiting.park()
+
+    async def __aexit__(self, *_: object) -> None:
+        waiting = _TAKEN[self._place]
+        if waiting:
+            waiting.unpark()  # who takes the place over
+        else:
+            del _TAKEN[self._place]
 
 
 @attrs.define(eq=False)
