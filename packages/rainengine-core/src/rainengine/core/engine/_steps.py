@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import cast
 
 import attrs
-import trio
 
 from rainengine.core import telemetry
 from rainengine.core.abc import (
@@ -15,6 +13,7 @@ from rainengine.core.abc import (
     Clock,
     IdSource,
     LlmProvider,
+    ProviderDecision,
     ProviderRequest,
     SkillContext,
     StepContext,
@@ -22,6 +21,7 @@ from rainengine.core.abc import (
 from rainengine.core.engine import _asking as asking
 from rainengine.core.engine._heartbeats import Heartbeats
 from rainengine.core.engine._intake import Intake
+from rainengine.core.engine._nurseries import in_nursery
 from rainengine.core.engine._requests import Agent
 from rainengine.core.engine._session import OpenSession
 from rainengine.core.engine._transactions import transact
@@ -31,6 +31,7 @@ from rainengine.core.kernel import (
     AskProvider,
     ContextBuilder,
     Finish,
+    Followed,
     Idle,
     RunGraph,
     closing_records,
@@ -46,6 +47,7 @@ from rainengine.core.kernel import (
 from rainengine.core.projection import Graph, Run, new_graph
 from rainengine.core.records import (
     Action,
+    ContextManifest,
     EnginePolicy,
     ModelDecision,
     OutcomeRecord,
@@ -89,6 +91,14 @@ class Stepper:
         return effective_policy(run.policy, session.projection.overlay)
 
 
+@attrs.frozen
+class _Begun:
+    """A graph whose first calls are recorded as started, but not yet made."""
+
+    inspection: Inspection
+    starts: Sequence[str]
+
+
 @attrs.define(eq=False)
 class _Step:
     """A step of an active run."""
@@ -115,15 +125,37 @@ class _Step:
     # The model.
 
     async def _ask(self, step: int) -> OutcomeRecord | None:
-        request = self._request(step)
-        seen = self._window_range()
+        recorded = await self._record(step)
+        if not isinstance(recorded, _Begun):
+            return recorded
+        await self._run_graph(recorded)
+        return None
+
+    async def _record(self, step: int) -> OutcomeRecord | _Begun | None:
+        """Record what the model decides, and with it what follows from that."""
+        batch, followed = await self._decide(step)
+        if followed.finish is not None:
+            return await self._finish(
+                batch, followed.finish, steps=step, response=followed.response
+            )
+        if followed.graph is not None:
+            return await self._begin_graph(batch, followed.graph)
+        await self.session.commit(batch)
+        return None
+
+    async def _decide(self, step: int) -> tuple[list[Record], Followed]:
+        """Ask the model; return the records of its answer, and what follows from it."""
+        request, seen = self._request(step), self._window_range()
         remaining_ms = request.context.deadline_ms - self.services.clock.now_ms()
         timeout_ms = max(min(self.policy.provider_timeout_ms, remaining_ms), 1)
         answer = await asking.ask(self.services.provider, request, timeout_ms)
         if isinstance(answer, ProviderError):
-            return await self._finish_failed(step, answer, timeout_ms)
-        answer = asking.sound(answer)
-        context = asking.manifest_of(request, seen)
+            return self._failed(step, answer, timeout_ms)
+        return self._follow(step, asking.sound(answer), asking.manifest_of(request, seen))
+
+    def _follow(
+        self, step: int, answer: ProviderDecision, context: ContextManifest
+    ) -> tuple[list[Record], Followed]:
         usage = asking.usage_records(step, answer)
         cap = self.session.backing.ledger.max_payload_bytes
         stored = asking.storable(step, answer.action, context, answer.model, cap=cap)
@@ -132,20 +164,20 @@ class _Step:
             refused = asking.invalid_decision(
                 step, answer.action, reason or "", context, answer.model
             )
-            await self.session.commit([*usage, refused])
-            return None
+            return [*usage, refused], Followed()
         decision, action = stored
         followed = follow(action, self.run.trigger_id, step)
-        batch = [*usage, decision, *followed.records]
-        if followed.finish is not None:
-            return await self._finish(
-                batch, followed.finish, steps=step, response=followed.response
-            )
-        if followed.graph is not None:
-            await self._begin_graph(batch, followed.graph)
-        else:
-            await self.session.commit(batch)
-        return None
+        return [*usage, decision, *followed.records], followed
+
+    def _failed(
+        self, step: int, error: ProviderError, timeout_ms: int
+    ) -> tuple[list[Record], Followed]:
+        record = asking.failure_record(step, self.run.provider.model, error)
+        finish = Finish("provider_failure", f"{record.error_kind}: {record.error}")
+        if isinstance(error, asking.NoAnswer) and timeout_ms < self.policy.provider_timeout_ms:
+            limit = self.policy.max_execution_time_ms
+            finish = Finish("deadline_exceeded", f"max_execution_time_ms={limit} is over")
+        return [record], Followed(finish=finish)
 
     def _complaint(self, stored: tuple[ModelDecision, Action] | str) -> str | None:
         return stored if isinstance(stored, str) else complaint(stored[1], self.policy)
@@ -178,16 +210,6 @@ class _Step:
         recent = newest(self.session.projection.window, limit)
         return (recent[0].sequence if recent else 0, self.session.projection.sequence)
 
-    async def _finish_failed(
-        self, step: int, error: ProviderError, timeout_ms: int
-    ) -> OutcomeRecord | None:
-        record = asking.failure_record(step, self.run.provider.model, error)
-        finish = Finish("provider_failure", f"{record.error_kind}: {record.error}")
-        if isinstance(error, asking.NoAnswer) and timeout_ms < self.policy.provider_timeout_ms:
-            limit = self.policy.max_execution_time_ms
-            finish = Finish("deadline_exceeded", f"max_execution_time_ms={limit} is over")
-        return await self._finish([record], finish, steps=step)
-
     async def _finish(
         self, batch: list[Record], finish: Finish, *, steps: int, response: str | None = None
     ) -> OutcomeRecord:
@@ -206,7 +228,7 @@ class _Step:
 
     # Tools.
 
-    async def _begin_graph(self, batch: list[Record], record: ToolExecutionGraph) -> None:
+    async def _begin_graph(self, batch: list[Record], record: ToolExecutionGraph) -> _Begun:
         graph = new_graph(record)
         inspection = self._inspect(graph)
         begun = progress(
@@ -218,15 +240,19 @@ class _Step:
         )
         checks = SkillInputValidation(graph_id=graph.graph_id, checks=inspection.checks)
         await self.session.commit([*batch, checks, *begun.records])
-        if self.run.graph is not None:
-            runner = self._runner(self.run.graph)
-            await _with_nursery(lambda nursery: runner.run(nursery, inspection, begun.starts))
+        return _Begun(inspection, begun.starts)
+
+    async def _run_graph(self, begun: _Begun) -> None:
+        graph = self.run.graph
+        if graph is not None:
+            run = self._runner(graph).run
+            await in_nursery(lambda nursery: run(nursery, begun.inspection, begun.starts))
 
     async def _resume_graph(self) -> None:
         graph = self.run.graph
         if graph is not None:
-            runner, inspection = self._runner(graph), self._inspect(graph)
-            await _with_nursery(lambda nursery: runner.resume(nursery, inspection))
+            resume, inspection = self._runner(graph).resume, self._inspect(graph)
+            await in_nursery(lambda nursery: resume(nursery, inspection))
 
     def _inspect(self, graph: Graph) -> Inspection:
         return Inspector(
@@ -266,37 +292,3 @@ class _Step:
             commit=self.session.commit,
             transact=partial(transact, self.session),
         )
-
-
-async def _with_nursery(work: Callable[[trio.Nursery], Awaitable[None]]) -> None:
-    try:
-        async with trio.open_nursery() as nursery:
-            await work(nursery)
-    except BaseExceptionGroup as group:
-        raise _first(group) from group
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the one exception that matters: a nursery wraps even a single one in a group.
-
-    An interpreter's exit goes before an error, and an error before a cancellation.
-    """
-    for matters in (_is_exit, _is_error):
-        found = group.subgroup(matters)
-        if found is not None:
-            return _leaf(found)
-    return _leaf(group)
-
-
-def _is_exit(error: BaseException) -> bool:
-    return not isinstance(error, Exception | BaseExceptionGroup | trio.Cancelled)
-
-
-def _is_error(error: BaseException) -> bool:
-    return isinstance(error, Exception) and not isinstance(error, BaseExceptionGroup)
-
-
-def _leaf(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup):
-        error = cast(BaseException, error.exceptions[0])
-    return error
