@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ TOOL_CALL = "gen_ai.tool.call.id"
 ERROR_TYPE = "error.type"
 
 _NOTHING: AbstractContextManager[object] = nullcontext()
+_traced_by: ContextVar[Tracer | None] = ContextVar("rainengine_tracer", default=None)
+"""The tracer of the invocation that is under way: it is looked for once an invocation."""
 
 
 def _tracer() -> Tracer | None:
@@ -39,11 +42,27 @@ def _tracer() -> Tracer | None:
     return provider.get_tracer("rainengine.core")
 
 
+@contextmanager
+def _invocation(tracer: Tracer, subject: str, attributes: dict[str, str]) -> Generator[None]:
+    before = _traced_by.set(tracer)
+    try:
+        with span(INVOKE_AGENT, subject, attributes):
+            yield
+    finally:
+        _traced_by.reset(before)
+
+
+def invocation(subject: str, attributes: dict[str, str]) -> AbstractContextManager[object]:
+    """Open a span for all that an agent does in one advance."""
+    tracer = _tracer()
+    return _NOTHING if tracer is None else _invocation(tracer, subject, attributes)
+
+
 def span(
     operation: str, subject: str | None, attributes: dict[str, str]
 ) -> AbstractContextManager[object]:
-    """Open a span named `operation subject`."""
-    tracer = _tracer()
+    """Open a span named `operation subject` within an invocation."""
+    tracer = _traced_by.get()
     if tracer is None:
         return _NOTHING
     name = f"{operation} {subject}" if subject else operation
@@ -65,7 +84,7 @@ def _open(tracer: Tracer, name: str, attributes: dict[str, str]) -> Generator[No
 
 def mark_failed(error_type: str) -> None:
     """Say in the open span what kind of failure it ended in, and nothing of its message."""
-    if _tracer() is None:
+    if _traced_by.get() is None:
         return
     from opentelemetry import trace
 
@@ -76,7 +95,7 @@ def mark_failed(error_type: str) -> None:
 
 def link(traceparent: str | None) -> None:
     """Link the open span to the trace that began the run, where that is another one."""
-    if traceparent is None or _tracer() is None:
+    if traceparent is None or _traced_by.get() is None:
         return
     from opentelemetry import trace
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator

@@ -158,7 +158,7 @@ class AgentEngine:
             telemetry.CONVERSATION: request.session_id,
         }
         codec.check_identifier("session_id", request.session_id)
-        with telemetry.span(telemetry.INVOKE_AGENT, self._agent.name, attributes):
+        with telemetry.invocation(self._agent.name, attributes):
             patience = Patience.of(request)
             while True:
                 try:
