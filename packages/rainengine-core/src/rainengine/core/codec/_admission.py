@@ -132,7 +132,9 @@ def check_integer(name: str, value: object, low: int, high: int) -> None:
 
 def clean_text(text: str) -> str:
     """Replace what the rule forbids by U+FFFD; for text that a model wrote."""
-    return _SURROGATE.sub("\ufffd", text).replace("\0", "\ufffd")
+    if not text.isascii():
+        text = _SURROGATE.sub("\ufffd", text)
+    return text.replace("\0", "\ufffd")
 
 
 def shown(value: object, by: Callable[[object], str]) -> str:

@@ -24,7 +24,7 @@ def _may_differ(value: JsonValue, payload: bytes) -> bool:
     digits = payload.translate(_DIGITS_TO_ZERO)
     if not payload.isascii() or b"0" * 16 in digits:
         return True
-    return (b"." in digits or b"0e" in digits) and _holds_float(value)
+    return (b"0.0" in digits or b"0e" in digits) and _holds_float(value)
 
 
 def _holds_float(value: JsonValue | tuple[JsonValue, ...]) -> bool:

@@ -130,6 +130,8 @@ def sound(decision: ProviderDecision) -> ProviderDecision:
             codec.encode(cache)
     except (InadmissibleValue, TypeError, AttributeError):
         cache = None
+    if model is decision.model and cache is decision.cache:
+        return decision
     return attrs.evolve(decision, model=model, cache=cache)
 
 

@@ -44,6 +44,9 @@ _STATES: dict[StopReason, SessionState] = {
     "delegated": "delegated",
 }
 
+_TELLING: frozenset[type[Record]] = frozenset({TriggerRecord, TriggerIntent, OutcomeRecord})
+"""Records that change a session's row, other than by their events."""
+
 _TASK_EVENTS = (
     TaskPlanned,
     TaskClaimed,
@@ -89,6 +92,9 @@ def index_after(
     projection: SessionProjection, records: Sequence[Record], events: Sequence[KernelEvent]
 ) -> SessionIndex | None:
     """How a batch changes the session's row in listings, or None where it does not."""
+    records = [record for record in records if type(record) in _TELLING]
+    if not records and not events:
+        return None
     state: SessionState | None = None
     agent = None
     for record in records:

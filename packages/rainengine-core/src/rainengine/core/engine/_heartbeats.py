@@ -1,4 +1,4 @@
-"""Keeping leases alive: one alarm for all steps that are under way, a heartbeat for those that last.
+"""Keeping leases alive: one alarm for all steps under way, a heartbeat for those that last.
 
 Theory. Nearly every step ends far within its lease, and extends it with whatever it appends.
 Only one that waits for a model or a tool for a third of the lease needs more. So a step notes
@@ -87,7 +87,7 @@ class _Alarm:
 
     def add(self, step: _Step) -> None:
         self.steps.add(step)
-        if step.due < self._nap.deadline:
+        if step.due < self._nap.deadline:  # noqa: PLR1730  # which it seldom is, and setting costs
             self._nap.deadline = step.due
 
     async def end(self) -> None:

@@ -156,15 +156,16 @@ class OpenSession:
         claim = None if run is None else self.tenure.claim()
         batch = list(records) if claim is None else [claim, *records]
         owner_id = trigger_id or (None if run is None else run.trigger_id)
-        outcome_key = None if run is None else run.idempotency_key
+        keys: dict[type[Record], str | None] = {
+            TriggerRecord: idempotency_key,
+            OutcomeRecord: None if run is None else run.idempotency_key,
+        }
         now_ms = self.tenure.clock.now_ms()
-        new = [
-            NewRecord(record, now_ms, owner_id, _key_of(record, idempotency_key, outcome_key))
-            for record in batch
-        ]
+        new = [NewRecord(record, now_ms, owner_id, keys.get(type(record))) for record in batch]
+        events = events_in(batch)
         self.appending = True
         try:
-            appended = await self._append(new, batch)
+            appended = await self._append(new, batch, events)
         except DuplicateTrigger as duplicate:
             if self.assumed_new:
                 raise Outdated from duplicate
@@ -178,7 +179,7 @@ class OpenSession:
             self.appending = False
         self.fold_in(new, appended)
         self.assumed_new = False
-        self.emitted += events_in(batch)
+        self.emitted += events
 
     def fold_in(self, new: Sequence[NewRecord], appended: Appended) -> None:
         """Take in what was just stored."""
@@ -215,8 +216,10 @@ class OpenSession:
         fold(self.projection, appended.first_sequence, new)
         self.head = appended.head
 
-    async def _append(self, new: Sequence[NewRecord], batch: Sequence[Record]) -> Appended:
-        tenure, ends = self.tenure, _ends(batch)
+    async def _append(
+        self, new: Sequence[NewRecord], batch: Sequence[Record], events: Sequence[KernelEvent]
+    ) -> Appended:
+        tenure, ends = self.tenure, OutcomeRecord in map(type, batch)
         expected: Head | None = self.head
         while True:
             lease = tenure.change(final=ends and not self.projection.queue)
@@ -227,7 +230,7 @@ class OpenSession:
                     expected=expected,
                     fence=tenure.fence,
                     lease=lease,
-                    index=index_after(self.projection, batch, events_in(batch)),
+                    index=index_after(self.projection, batch, events),
                 )
             except (SequenceConflict, FenceLost) as error:
                 if not tenure.holding:
@@ -292,13 +295,3 @@ class OpenSession:
         self.snapshot_sequence = self.head.sequence
         snapshot = codec.save_projection(self.projection, self.head)
         snapshots.offer_snapshot(self.session_id, snapshot)
-
-
-def _ends(batch: Sequence[Record]) -> bool:
-    return any(isinstance(record, OutcomeRecord) for record in batch)
-
-
-def _key_of(record: Record, trigger_key: str | None, outcome_key: str | None) -> str | None:
-    if isinstance(record, TriggerRecord):
-        return trigger_key
-    return outcome_key if isinstance(record, OutcomeRecord) else None
