@@ -122,6 +122,11 @@ UNREACHABLE = "cannot be reached"
 UrlOf = Callable[[Guarded], str]
 MISTAKES: dict[str, tuple[UrlOf, type[RainEngineError], str]] = {
     "no URL": (lambda _: f"hello {QUOTED}", InvalidConfiguration, "write postgresql://"),
+    "half an address": (
+        lambda _: f"postgresql://app:{QUOTED}@[::1/ready",
+        InvalidConfiguration,
+        "write postgresql://",
+    ),
     "no port": (
         lambda _: f"postgresql://app:{QUOTED}@127.0.0.1:fifty/ready",
         InvalidConfiguration,
