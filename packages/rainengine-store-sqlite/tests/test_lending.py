@@ -11,6 +11,8 @@ from typing import Any
 
 import attrs
 import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
 
 from rainengine.core.abc import Enclosed
 from rainengine.core.errors import (
@@ -293,6 +295,17 @@ async def test_a_transaction_counts_as_an_append(tmp_path: Path) -> None:
     async with _ledger(tmp_path / "x.db") as ledger:
         await _lend(ledger, _statement())
         assert ledger.stats() == LedgerStats(commits=1, batches=0, appends=1, records=1)
+
+
+async def test_who_waits_is_told_at_once(tmp_path: Path) -> None:
+    """Whoever waits for the session wakes with the transaction, and not by polling."""
+    settings = StoreSettings(poll_s=3_600)
+    async with _ledger(tmp_path / "x.db", settings=settings) as ledger:
+        with trio.fail_after(30):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(ledger.wait_past, "s", 0)
+                await wait_all_tasks_blocked(0.01)
+                await _lend(ledger, _statement())
 
 
 # COMMIT fails and does not say whether it took effect.

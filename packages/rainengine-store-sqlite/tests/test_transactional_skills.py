@@ -649,6 +649,47 @@ async def test_a_skill_that_is_removed_before_its_turn(shop: Shop) -> None:
     assert shop.orders == ["rye"]
 
 
+async def test_a_skill_that_is_replaced_before_its_turn(shop: Shop) -> None:
+    """A call whose start promises a transaction is made in one, or not at all."""
+    engine: AgentEngine | None = None
+    made: list[str] = []
+
+    @skill(name="order")
+    async def elsewhere(product: str) -> None:
+        """Order elsewhere."""
+        made.append(product)
+
+    def replace(_: Lent) -> None:
+        assert engine is not None
+        engine.unregister_skill("order")
+        engine.register_skill(elsewhere)
+
+    async with shop.open() as ledger:
+        first = ordering(replace, name="first")
+        engine = shop.engine(ledger, calls("first", "order"), first, ordering())
+        await run_until_terminal(engine, REQUEST)
+        assert await results(ledger) == {"c1": "ordered", "c2": "internal"}
+    assert (shop.orders, made) == (["rye"], [])
+
+
+async def test_a_skill_that_is_replaced_between_two_attempts(shop: Shop) -> None:
+    """A call that is under way elsewhere does not end in a transaction."""
+    engine: AgentEngine | None = None
+
+    @skill(name="order", effects="pure", retry=AT_ONCE)
+    async def elsewhere(product: str) -> None:
+        """Order elsewhere."""
+        assert engine is not None
+        engine.unregister_skill("order")
+        engine.register_skill(ordering(retry=AT_ONCE))
+        raise KeyError("mine")
+
+    async with shop.open() as ledger:
+        engine = shop.engine(ledger, calls("order"), elsewhere)
+        await run_until_terminal(engine, REQUEST)
+        assert (await results(ledger), shop.orders) == ({"c1": "internal"}, [])
+
+
 async def test_a_skill_of_ones_own_making(shop: Shop) -> None:
     """Any object with the protocol's methods runs in transactions, and is told of its call."""
 
