@@ -28,8 +28,8 @@ _BUFFER = 65_536
 
 
 @attrs.define
-class _Counter:
-    """Serves one connection's bytes at a time."""
+class Counter:
+    """Serves one connection's bytes at a time; it never returns."""
 
     deeds: Deeds = attrs.field(factory=Deeds)
     pending: dict[socket.socket, bytes] = attrs.field(factory=dict)
@@ -95,7 +95,7 @@ def start_counter(path: Path) -> int:
     if not pid:
         try:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
-            _Counter().serve(listener)
+            Counter().serve(listener)
         finally:
             os._exit(1)
     listener.close()

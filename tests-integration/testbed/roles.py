@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any, TypeAlias
 
+import attrs
 import trio
 
-from rainengine.core.errors import SequenceConflict
+from crash_sweep.counter import Counter, RemoteReceiver
+from rainengine.core import AgentEngine, Message, ProcessRequest, Webhook, run_until_terminal
+from rainengine.core.abc import Ledger
+from rainengine.core.errors import RainEngineError, SequenceConflict
 from rainengine.core.records import KernelEventRecord, MemoryArchived, NewRecord
+from rainengine.runtime import Worker, WorkerSettings
 from rainengine.store_pg import open_postgres_ledger
 from rainengine.store_sql import SqlLedger
+from testbed.agents import Moment, make_engine, paused
 
 Report: TypeAlias = Callable[[Any], None]
 
@@ -84,3 +92,88 @@ async def _write_many(
                 nursery.start_soon(write)
         stats = ledger.stats()
     report({"appends": len(done), "commits": stats.commits})
+
+
+def count_effects(report: Report, *, path: str) -> None:
+    """Be the world outside, at a Unix socket; see `crash_sweep.counter`."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen(512)
+        report("ready")
+        Counter().serve(listener)
+
+
+def hold(report: Report, *, url: str, counter: str, owner: str, ttl_ms: int) -> None:
+    """Run session `s` once, reporting each effect; what is stored of it comes a moment later."""
+    trio.run(_hold, report, url, counter, owner, ttl_ms)
+
+
+async def _hold(report: Report, url: str, counter: str, owner: str, ttl_ms: int) -> None:
+    async def after(moment: Moment) -> None:
+        report(moment)
+        await trio.sleep(ttl_ms / 1000 / 4)
+
+    async with open_postgres_ledger(url) as ledger:
+        receiver = RemoteReceiver(Path(counter))
+        engine = make_engine(ledger, receiver, after, owner=owner, lease_ttl_ms=ttl_ms)
+        request = ProcessRequest(
+            session_id="s", trigger=Message(user_id="u", content="go"), idempotency_key="go"
+        )
+        try:
+            result = await run_until_terminal(engine, request)
+        except RainEngineError as error:
+            report({"error": type(error).__name__})
+        else:
+            report({"stop_reason": result.outcome.stop_reason})
+
+
+@attrs.frozen(kw_only=True)
+class WorkerJob:
+    """What a worker needs to know. `concurrency` is how many sessions it works on at once."""
+
+    url: str
+    counter: str
+    owner: str
+    ttl_ms: int
+    pause_s: float
+    concurrency: int
+
+
+def work(report: Report, **job: Any) -> None:
+    """Be a worker, for ever; see `WorkerJob`."""
+    trio.run(_work, report, WorkerJob(**job))
+
+
+async def _work(report: Report, job: WorkerJob) -> None:
+    receiver, after = RemoteReceiver(Path(job.counter)), paused(job.pause_s)
+
+    def engine_for(ledger: Ledger, agent: str | None) -> AgentEngine:
+        return make_engine(ledger, receiver, after, owner=job.owner, lease_ttl_ms=job.ttl_ms)
+
+    settings = WorkerSettings(poll_interval_s=job.ttl_ms / 1000 / 4, max_concurrent=job.concurrency)
+    async with open_postgres_ledger(job.url) as store, trio.open_nursery() as nursery:
+        worker = Worker(store, engine_for, settings=settings)
+        await nursery.start(worker.run)
+        report("ready")
+
+
+def submit(report: Report, *, url: str, deliveries: Sequence[tuple[str, str]]) -> None:
+    """Submit webhooks, each with its session and its key; reports when all are durable."""
+    trio.run(_submit, report, url, deliveries)
+
+
+async def _submit(report: Report, url: str, deliveries: Sequence[tuple[str, str]]) -> None:
+    remaining = iter(deliveries)
+
+    async def take() -> None:
+        for session_id, key in remaining:
+            trigger = Webhook(source="test", payload={"key": key})
+            request = ProcessRequest(session_id=session_id, trigger=trigger, idempotency_key=key)
+            await engine.submit(request)
+
+    async with open_postgres_ledger(url) as ledger:
+        engine = make_engine(ledger, RemoteReceiver(Path()), paused(0))
+        async with trio.open_nursery() as nursery:
+            for _ in range(32):
+                nursery.start_soon(take)
+    report("done")
