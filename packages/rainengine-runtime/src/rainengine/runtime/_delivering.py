@@ -61,8 +61,8 @@ class Deliverer:
         if not entries:
             return "nothing"
         reports = await self._publish_and_settle(entries, last_begin)
-        whole = len(entries) < settings.outbox_batch and len(reports) == len(entries)
-        return "done" if whole else "again"
+        full = len(entries) == settings.outbox_batch
+        return "again" if full or _left(entries, reports) else "done"
 
     async def _publish_and_settle(
         self, entries: Sequence[OutboxEntry], last_begin: float
@@ -74,8 +74,7 @@ class Deliverer:
                 for rows in _by_topic(entries):
                     nursery.start_soon(self._publish_rows, rows, last_begin, reports)
         finally:
-            tried = {report.entry.key for report in reports}
-            untried = [entry for entry in entries if entry.key not in tried]
+            untried = _untried(entries, reports)
             returned = [OutboxReport(entry=entry, outcome="returned") for entry in untried]
             with trio.move_on_after(_SETTLE_S, shield=True):
                 await self.outbox.settle([*reports, *returned])
@@ -135,6 +134,17 @@ def _by_topic(entries: Sequence[OutboxEntry]) -> list[list[OutboxEntry]]:
     for entry in entries:
         topics.setdefault(entry.topic, []).append(entry)
     return list(topics.values())
+
+
+def _untried(entries: Sequence[OutboxEntry], reports: Sequence[OutboxReport]) -> list[OutboxEntry]:
+    tried = {report.entry.key for report in reports}
+    return [entry for entry in entries if entry.key not in tried]
+
+
+def _left(entries: Sequence[OutboxEntry], reports: Sequence[OutboxReport]) -> bool:
+    """Whether there was no time for some; those behind a failure have to wait anyway."""
+    held = {report.entry.topic for report in reports if report.outcome == "failed"}
+    return any(entry.topic not in held for entry in _untried(entries, reports))
 
 
 def _told(error: Exception) -> str:

@@ -98,7 +98,8 @@ class Engines:
     def _kept(self, tenant: str, agent: str | None) -> AgentEngine | None:
         if agent is not None:
             return self._made.get((tenant, agent))
-        return next((self._made[place] for place in self._made if place[0] == tenant), None)
+        places = (place for place in reversed(self._made) if place[0] == tenant)
+        return next((self._made[place] for place in places), None)
 
     def _make(self, tenant: str, agent: str | None) -> AgentEngine | None:
         absence = self._absent.get((tenant, agent))

@@ -27,8 +27,6 @@ from rainengine.core.errors import (
     LeaseHeld,
     LedgerError,
     LedgerUnavailable,
-    RunInProgress,
-    SequenceConflict,
     SessionBusy,
     SessionNotFound,
 )
@@ -42,8 +40,8 @@ from rainengine.runtime._waiting import WaitingLine
 Verdict: TypeAlias = Literal["done", "again", "nothing"]
 """What came of working on a session: all is done, or there is more, or there was nothing to do."""
 
-ELSEWHERE = (SessionBusy, LeaseHeld, FenceLost, RunInProgress, SequenceConflict, SessionNotFound)
-"""Somebody else has the session, or had it in between, or it is gone."""
+ELSEWHERE = (SessionBusy, LeaseHeld, FenceLost, SessionNotFound)
+"""Somebody else has the session, or it is gone."""
 
 AWAY = (LedgerUnavailable, AppendUnknown)
 """The ledger is away."""
@@ -91,23 +89,27 @@ class Lane:
         """Take what is due; return whether there was more than could be taken."""
         try:
             return await self._take_rounds()
-        except AWAY as error:
-            self.shift.notice(error)
+        except LedgerError as error:
+            self.shift.notice(error, asking=True)
             return False
 
     async def _take_rounds(self) -> bool:
+        """Go on with the round, and with new ones, until there is no room or nothing to take."""
         self._progress = False
-        room, taken = self._room, 1
-        while taken and room > 0:
-            taken = 0
-            self.scanner.begin()
-            while room > 0 and (page := await self.scanner.next_page()) is not None:
-                self.shift.outage.over()
+        room, taken, whole = self._room, 0, False
+        while room > 0:
+            page = await self.scanner.next_page()
+            if page is not None:
+                self.shift.outage.over(asking=True)
                 chosen = self._choose(page)[:room]
                 self._take(chosen)
-                taken += len(chosen)
-                room -= len(chosen)
-        return room <= 0
+                taken, room = taken + len(chosen), room - len(chosen)
+            elif whole and not taken:
+                return False
+            else:
+                self.scanner.begin()
+                taken, whole = 0, True
+        return True
 
     @property
     def _room(self) -> int:
@@ -160,8 +162,8 @@ class Lane:
         async with trio.open_nursery() as self._nursery:
             try:
                 await self._take_everything()
-            except AWAY as error:
-                self.shift.notice(error)
+            except LedgerError as error:
+                self.shift.notice(error, asking=True)
         await self._give_back()
 
     async def _take_everything(self) -> None:
@@ -241,7 +243,7 @@ class Lane:
         if verdict == "nothing":
             self._rest_briefly(session)
         else:
-            self.shift.outage.over()
+            self.shift.outage.over(asking=False)
             self.resting.settled(key_of(session))
         return verdict
 

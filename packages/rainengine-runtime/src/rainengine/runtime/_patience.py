@@ -93,12 +93,15 @@ class Outage:
     """Whether the ledger is away, and until when it is left alone.
 
     Full jitter: each time it is drawn evenly from nothing up to a ceiling that doubles.
+    A ledger may answer questions and take no appends, as when its disk is full; so an answer ends
+    only an outage that was noticed by asking.
     """
 
     policy: RetryPolicy
     fraction: Callable[[], float]
     error: LedgerError | None = None
     _times: int = attrs.field(default=0, init=False)
+    _asking: bool = attrs.field(default=True, init=False)
     _until: float = attrs.field(default=0.0, init=False)
 
     @property
@@ -106,8 +109,9 @@ class Outage:
         """For how much longer to leave the ledger alone, in seconds."""
         return 0.0 if self.error is None else max(self._until - trio.current_time(), 0.0)
 
-    def noticed(self, error: LedgerError) -> None:
-        """The ledger did not answer. Several who notice the same count once."""
+    def noticed(self, error: LedgerError, *, asking: bool) -> None:
+        """The ledger failed. Several who notice it at one time count once."""
+        self._asking &= asking
         if self.left_s:
             return
         if self.error is None:
@@ -117,9 +121,10 @@ class Outage:
         wait_s = backoff_ceiling_ms(self.policy, self._times) / 1000 * self.fraction()
         self._until = trio.current_time() + wait_s
 
-    def over(self) -> None:
-        """The ledger answered."""
-        if self.error is not None:
-            _log.info("the ledger is back")
+    def over(self, *, asking: bool) -> None:
+        """The ledger answered, or did what it was to do."""
+        if self.error is None or (asking and not self._asking):
+            return
+        _log.info("the ledger is back")
         self.error = None
-        self._times = 0
+        self._times, self._asking = 0, True

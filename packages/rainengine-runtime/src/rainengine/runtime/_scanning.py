@@ -5,7 +5,8 @@ Read from its start, page by page, a tenant with 100,000 of them would hide all 
 So a round takes the list a page at a time and, where a page ends within a tenant, jumps to the
 next one. What was jumped over is not lost: for each such tenant a mark is kept, and its next visit
 goes on from there. So each tenant is visited once a round, and each of its sessions is looked at
-after as many rounds as it has pages.
+after as many rounds as it has pages. A round that is broken off, as there is no room for more,
+goes on at the same place.
 
 A round of more than one page begins at a random tenant, so that workers do not all walk the same
 way, and what is found is handed out in random order.
@@ -40,7 +41,7 @@ class Scanner:
     _position: DuePosition | None = attrs.field(default=None, init=False)
     _start: str | None = attrs.field(default=None, init=False)
     _wrapped: bool = attrs.field(default=False, init=False)
-    _over: bool = attrs.field(default=False, init=False)
+    _over: bool = attrs.field(default=True, init=False)
     _seen: list[str] = attrs.field(factory=list[str], init=False)
     _marks: OrderedDict[str, str] = attrs.field(factory=OrderedDict[str, str], init=False)
 
@@ -52,7 +53,7 @@ class Scanner:
         self._wrapped = self._over = False
 
     async def next_page(self) -> Sequence[DueSession] | None:
-        """Return due sessions of the next tenants, in random order; None at the round's end."""
+        """Return due sessions of the next tenants, in random order; None where no round is on."""
         if self._over:
             return None
         page = await self.page(self._position)

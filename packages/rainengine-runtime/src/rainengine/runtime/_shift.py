@@ -69,14 +69,17 @@ class Shift:
         for bell in self.bells:
             bell.ring()
 
-    def notice(self, error: LedgerError) -> None:
-        """The ledger is away: rest, or end where resting does not help."""
+    def notice(self, error: LedgerError, *, asking: bool = False) -> None:
+        """The ledger is away: rest, or end where resting does not help.
+
+        `asking`: it was only asked what is due.
+        """
         self.counts.outages += not self.outage.left_s
         if isinstance(error, LedgerClosed) or not self.patient:
             self.fatal = self.fatal or error
             self.end()
         else:
-            self.outage.noticed(error)
+            self.outage.noticed(error, asking=asking)
 
     def report(self, session: DueSession, error: Exception) -> None:
         """Log an error that a session raised, in full where it is the first of its kind."""

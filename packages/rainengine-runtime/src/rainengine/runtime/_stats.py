@@ -30,7 +30,8 @@ class WorkerStats:
     - `advances`: steps taken. `runs`: runs brought to an outcome.
     - `wakes`: wakes brought in.
     - `busy`: sessions left to somebody else who had them.
-    - `errors`: steps that raised an error of their own. `outages`: times that the ledger was away.
+    - `errors`: steps that raised an error of their own.
+    - `outages`: how often the ledger was found to be away.
     - `delivered`, `failed`, `dead`: rows of the outbox that were handed over, that are to be tried
       again, and that were given up. `discarded`: delivered rows deleted for their age.
 
