@@ -129,7 +129,10 @@ async def _hold(report: Report, url: str, counter: str, owner: str, ttl_ms: int)
 
 @attrs.frozen(kw_only=True)
 class WorkerJob:
-    """What a worker needs to know. `concurrency` is how many sessions it works on at once."""
+    """What a worker needs to know.
+
+    It polls every `poll_s` seconds and works on `concurrency` sessions at once.
+    """
 
     url: str
     counter: str
@@ -137,6 +140,7 @@ class WorkerJob:
     ttl_ms: int
     pause_s: float
     concurrency: int
+    poll_s: float
 
 
 def work(report: Report, **job: Any) -> None:
