@@ -6,7 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from rainengine.core.testing import LEDGER_CHECKS, LedgerCheck, LedgerMaker, ScriptedClock
+from rainengine.core.testing import (
+    LEDGER_CHECKS,
+    WORK_CHECKS,
+    LedgerCheck,
+    LedgerMaker,
+    ScriptedClock,
+)
 from rainengine.store_pg import PostgresSettings
 from testbed.ledgers import EmptyLedgers, PostgresMaker, TwoProcesses
 from testbed.remote import OtherProcess
@@ -38,7 +44,7 @@ def maker(
             yield PostgresMaker(url=url)
 
 
-@pytest.mark.parametrize("check", LEDGER_CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("check", [*LEDGER_CHECKS, *WORK_CHECKS], ids=lambda check: check.__name__)
 async def test_postgres_keeps_the_contract(check: LedgerCheck, maker: LedgerMaker) -> None:
     """Every check of the ledger's contract holds on PostgreSQL."""
     await check(maker)

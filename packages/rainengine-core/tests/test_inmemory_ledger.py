@@ -12,7 +12,7 @@ from rainengine.core.abc import LeaseChange, OutboxItem
 from rainengine.core.codec import MAX_PAYLOAD_BYTES
 from rainengine.core.errors import InadmissibleValue, InvalidConfiguration, LeaseHeld
 from rainengine.core.inmemory import InMemoryLedger, LedgerStats, open_memory_url
-from rainengine.core.testing import LEDGER_CHECKS, LedgerCheck, ScriptedClock
+from rainengine.core.testing import LEDGER_CHECKS, WORK_CHECKS, LedgerCheck, ScriptedClock
 from rainengine.core.testing._samples import note
 
 
@@ -34,7 +34,7 @@ class InMemoryMaker:
         self.clock.jump(ms)
 
 
-@pytest.mark.parametrize("check", LEDGER_CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("check", [*LEDGER_CHECKS, *WORK_CHECKS], ids=lambda check: check.__name__)
 async def test_contract(check: LedgerCheck) -> None:
     """The in-memory ledger keeps the promise that the check states."""
     await check(InMemoryMaker())

@@ -8,8 +8,8 @@ from pathlib import Path
 import attrs
 import pytest
 
-from rainengine.core.testing import LEDGER_CHECKS, LedgerCheck, ScriptedClock
-from rainengine.store_sql import SqlLedgerStore, StoreSettings
+from rainengine.core.testing import LEDGER_CHECKS, WORK_CHECKS, LedgerCheck, ScriptedClock
+from rainengine.store_sql import SqlLedgerStore, StoreSettings, _due
 from rainengine.store_sqlite import open_sqlite_ledger
 
 
@@ -28,9 +28,18 @@ class SqliteMaker:
         self.clock.jump(ms)
 
 
-@pytest.mark.parametrize("check", LEDGER_CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("check", [*LEDGER_CHECKS, *WORK_CHECKS], ids=lambda check: check.__name__)
 async def test_sqlite_keeps_the_contract(check: LedgerCheck, tmp_path: Path) -> None:
     """Every check of the ledger's contract holds on SQLite."""
+    await check(SqliteMaker(tmp_path / "ledger.db", ScriptedClock()))
+
+
+@pytest.mark.parametrize("check", WORK_CHECKS, ids=lambda check: check.__name__)
+async def test_a_backlog_is_worked_off_by_the_same_rules(
+    check: LedgerCheck, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where too much is due to be looked at by time, it is found by key, and no rule changes."""
+    monkeypatch.setattr(_due, "EARLY", 1)
     await check(SqliteMaker(tmp_path / "ledger.db", ScriptedClock()))
 
 

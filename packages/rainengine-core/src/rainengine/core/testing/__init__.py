@@ -41,6 +41,7 @@ from rainengine.core.testing._faulty import Fault as Fault
 from rainengine.core.testing._faulty import FaultyLedger as FaultyLedger
 from rainengine.core.testing._faulty import IntakeBefore as IntakeBefore
 from rainengine.core.testing._ledger_checks import LEDGER_CHECKS as LEDGER_CHECKS
+from rainengine.core.testing._ledger_checks import WORK_CHECKS as WORK_CHECKS
 from rainengine.core.testing._ledger_checks import LedgerCheck as LedgerCheck
 from rainengine.core.testing._maker import LedgerMaker as LedgerMaker
 from rainengine.core.testing._transaction_checks import TRANSACTION_CHECKS as TRANSACTION_CHECKS

@@ -15,11 +15,13 @@ from rainengine.core.abc import (
     Lease,
     Ledger,
     LedgerStore,
+    Outbox,
     SessionInfo,
     SessionLeases,
     SessionQuery,
     Snapshots,
     Watch,
+    WorkQueue,
 )
 
 
@@ -41,6 +43,11 @@ class LedgerMaker(Protocol):
 @runtime_checkable
 class FullLedger(Ledger, SessionLeases, Snapshots, Watch, EncodedRecords, Protocol):
     """A ledger with every capability that the checks look at."""
+
+
+@runtime_checkable
+class WorkStore(LedgerStore, WorkQueue, Outbox, Protocol):
+    """A store with what workers ask of one."""
 
 
 @attrs.frozen(kw_only=True)
@@ -78,6 +85,26 @@ async def two_ledgers(maker: LedgerMaker) -> AsyncGenerator[tuple[FullLedger, Fu
     tenant = new_tenant()
     async with maker.open() as one, maker.open() as other:
         yield tenant_of(one, tenant), tenant_of(other, tenant)
+
+
+@asynccontextmanager
+async def one_store(maker: LedgerMaker) -> AsyncGenerator[WorkStore]:
+    """A store that workers can use."""
+    async with maker.open() as store:
+        yield _for_workers(store)
+
+
+@asynccontextmanager
+async def two_stores(maker: LedgerMaker) -> AsyncGenerator[tuple[WorkStore, WorkStore]]:
+    """Two handles on one backing store."""
+    async with maker.open() as one, maker.open() as other:
+        yield _for_workers(one), _for_workers(other)
+
+
+def _for_workers(store: LedgerStore) -> WorkStore:
+    if not isinstance(store, WorkStore):
+        raise TypeError(f"{store!r} lacks a capability that WORK_CHECKS needs")
+    return store
 
 
 async def picture(ledger: FullLedger, session_id: str) -> Picture:

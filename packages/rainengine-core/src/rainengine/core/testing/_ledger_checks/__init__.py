@@ -1,6 +1,7 @@
 """The contract of a ledger, one promise a function.
 
-A store's tests run every function in `LEDGER_CHECKS` with a `LedgerMaker`.
+A store's tests run every function in `LEDGER_CHECKS` with a `LedgerMaker`, and those in
+`WORK_CHECKS` where workers can ask it for what is due and for what is to be delivered.
 A check that does not hold raises `CheckFailed` and says what it saw.
 """
 
@@ -13,8 +14,12 @@ from rainengine.core.testing._ledger_checks import (
     _admission,
     _appends,
     _capabilities,
+    _deliveries,
+    _endings,
     _leases,
+    _outbox,
     _precedence,
+    _queue,
     _races,
     _reads,
     _sessions,
@@ -32,4 +37,11 @@ LEDGER_CHECKS: tuple[LedgerCheck, ...] = (
     *_capabilities.CHECKS,
     *_admission.CHECKS,
     *_races.CHECKS,
+)
+
+WORK_CHECKS: tuple[LedgerCheck, ...] = (
+    *_queue.CHECKS,
+    *_outbox.CHECKS,
+    *_endings.CHECKS,
+    *_deliveries.CHECKS,
 )
