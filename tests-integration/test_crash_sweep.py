@@ -19,7 +19,13 @@ from typing import Any
 import attrs
 import pytest
 
-from rainengine.core.testing import VARIANTS, WORKLOADS, Workload, differential
+from rainengine.core.testing import (
+    TRANSACTIONAL,
+    VARIANTS,
+    WORKLOADS,
+    Workload,
+    differential,
+)
 from rainengine.store_sql import SqlLedgerStore
 from rainengine.store_sqlite import open_sqlite_ledger
 
@@ -43,7 +49,7 @@ def reports() -> list[dict[str, Any]]:
 def test_killed_anywhere_it_ends_as_the_twin(reports: list[dict[str, Any]], kind: str) -> None:
     """Killed at scheduler steps, statements, bytes written or times, every run ends as its twin.
 
-    The slice takes every n-th step and statement of three workloads, the full sweep each one of
+    The slice takes every n-th step and statement of four workloads, the full sweep each one of
     all workloads; sizes and times are samples in both.
     Nothing acknowledged is lost, nothing finished is done again, keyed effects happen once,
     and unsafe ones at most once, with an unknown outcome where it is not known.
@@ -58,6 +64,13 @@ def test_the_kills_hit_tools(reports: list[dict[str, Any]]) -> None:
     """The sweep does interrupt calls, and leaves some of them in doubt."""
     assert sum(report["interrupted"] for report in reports) > 20
     assert sum(report["doubts"] for report in reports) > 0
+
+
+def test_transactions_are_never_in_doubt(reports: list[dict[str, Any]]) -> None:
+    """Calls that run in the ledger's transactions are interrupted, and end with their value."""
+    swept = [report for report in reports if report["workload"] == TRANSACTIONAL.name]
+    assert sum(report["interrupted"] for report in swept) > 5
+    assert sum(report["doubts"] for report in swept) == 0
 
 
 def test_the_steps_are_swept_to_their_end(reports: list[dict[str, Any]]) -> None:
@@ -85,15 +98,18 @@ class OneFile:
         raise NotImplementedError
 
 
+SLICE = [w for w in WORKLOADS if w.name in {"mixed effects", "max steps"}]
+
+
 @pytest.mark.parametrize(
     "workload",
-    WORKLOADS if FULL else [w for w in WORKLOADS if w.name in {"mixed effects", "max steps"}],
+    [*(WORKLOADS if FULL else SLICE), TRANSACTIONAL],
     ids=lambda workload: workload.name,
 )
 async def test_a_crash_at_any_append_on_sqlite(workload: Workload, tmp_path: Path) -> None:
     """Crashed before and after each append, a run on SQLite ends as its uncrashed twin.
 
-    The slice has two workloads and one crash a run. The full sweep has all workloads and
+    The slice has three workloads and one crash a run. The full sweep has all workloads and
     variants, and crashes twice at every pair of appends.
     """
     numbers = iter(range(1_000_000))

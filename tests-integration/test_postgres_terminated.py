@@ -21,6 +21,7 @@ from rainengine.core import SystemClock
 from rainengine.core.errors import DuplicateTrigger, LedgerError
 from rainengine.core.records import Message, NewRecord, TriggerRecord
 from rainengine.core.testing import (
+    TRANSACTIONAL,
     WORKLOADS,
     Event,
     Evidence,
@@ -36,8 +37,8 @@ from testbed.ledgers import EmptyLedgers
 from testbed.proxy import Fault, RoundTrip, no_fault, open_proxy
 
 FULL = os.environ.get("RAINENGINE_SWEEP") == "full"
-SWEPT = [w for w in WORKLOADS if FULL or w.name == "mixed effects"]
-EVERY = 1 if FULL else 5
+SWEPT = [*[w for w in WORKLOADS if FULL or w.name == "mixed effects"], TRANSACTIONAL]
+EVERY = {"mixed effects": 5, "transactions": 13}
 TRIES = 5
 
 
@@ -101,13 +102,14 @@ class Trial:
         async with open_postgres_ledger(self.url) as store:
             await witness.look(store, self.workload.session_ids)
             accounts = [await account_of(store, name) for name in self.workload.session_ids]
+            tally = await self.workload.tally(store)
         judge = Judge()
         judge.hear(events)
         return Evidence(
             answers=answers,
             accounts=accounts,
             judge=judge,
-            effects=receiver.deeds.counts,
+            effects=receiver.deeds.counts | dict(tally),
             blows=len(self.failures),
         )
 
@@ -140,7 +142,7 @@ async def test_terminated_at_any_statement_it_ends_as_the_twin(
         twin = await undisturbed.run()
     assert twin.findings(twin) == []
     struck = []
-    for at in range(1, undisturbed.trips + 1, EVERY):
+    for at in range(1, undisturbed.trips + 1, 1 if FULL else EVERY[workload.name]):
         with trio.fail_after(60), _trial(workload, empty_ledgers) as trial:
             evidence = await trial.run(moment(trial.url), at)
             assert (at, evidence.findings(twin)) == (at, [])

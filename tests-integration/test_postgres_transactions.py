@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
+from functools import partial
 from operator import methodcaller
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 import trio
 
 from rainengine.core.abc import Enclosed
-from rainengine.core.errors import TransactionMisused
+from rainengine.core.errors import LedgerUnavailable, TransactionMisused
 from rainengine.core.records import CancelRequest, NewRecord
 from rainengine.core.testing import TRANSACTION_CHECKS, LedgerCheck, LedgerMaker
 from rainengine.store_pg import PostgresSettings, open_postgres_ledger
@@ -185,3 +186,20 @@ async def test_a_connection_is_as_new_for_the_next(ledger_url: str) -> None:
         await _lend(ledger, lambda one: (look(one), _statements(*traces)(one)))
         await _lend(ledger, look)
     assert found[:4] == found[4:]
+
+
+@pytest.mark.parametrize("ignoring", [nullcontext, partial(suppress, psycopg.Error)])
+async def test_a_connection_that_is_lost_is_the_ledgers_failure(
+    ledger_url: str, ignoring: Callable[[], Any]
+) -> None:
+    """Where the server ends the connection, the function is not to blame; the next one works."""
+
+    def be_ended(connection: psycopg.Connection) -> None:
+        _run(ledger_url, f"SELECT pg_terminate_backend({connection.info.backend_pid}, 10000)")
+        with ignoring():
+            connection.execute("SELECT 1")
+
+    async with _ledger(ledger_url) as ledger:
+        with pytest.raises(LedgerUnavailable):
+            await _lend(ledger, be_ended)
+        assert (await _plain(ledger_url), await _lend(ledger, _statements())) == (0, 1)

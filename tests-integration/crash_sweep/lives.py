@@ -17,7 +17,7 @@ import struct
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -56,10 +56,11 @@ class Trap:
 
 @attrs.frozen
 class Done:
-    """A process got through: its answers, and what the ledger tells in the end."""
+    """A process got through: its answers, and what the ledger and its database tell in the end."""
 
     answers: Sequence[Any]
     accounts: Sequence[Account]
+    effects: Mapping[str, int]
     steps: int
     statements: int
     largest: int
@@ -186,11 +187,14 @@ def _told(data: bytes, status: int, *, late: bool, since: float) -> Life:
 
 
 def _be(workload: Workload, database: Path, counter: Path, trap: Trap | None, writing: int) -> None:
+    one_at_a_time = threading.Lock()
+
     def send(told: object) -> None:
         message = pickle.dumps(told)
         data = memoryview(_LENGTH.pack(len(message)) + message)
-        while data:
-            data = data[os.write(writing, data) :]
+        with one_at_a_time:
+            while data:
+                data = data[os.write(writing, data) :]
 
     try:
         _work(workload, database, counter, trap, send)
@@ -230,8 +234,9 @@ async def _live(
         answers = await process.work()
         await witness.look(store, workload.session_ids)
         accounts = [await account_of(store, name) for name in workload.session_ids]
+        effects = await workload.tally(store)
         largest = max(file.stat().st_size for file in database.parent.iterdir())
-    return Done(answers, accounts, 0, 0, largest)
+    return Done(answers, accounts, effects, 0, 0, largest)
 
 
 def _check_integrity(database: Path) -> None:

@@ -27,6 +27,7 @@ from counter import ask_counter, start_counter
 from lives import Done, Kind, Life, Trap, live
 
 from rainengine.core.testing import (
+    TRANSACTIONAL,
     WORKLOADS,
     Evidence,
     Finding,
@@ -35,6 +36,7 @@ from rainengine.core.testing import (
     differential,
 )
 
+SWEPT = (*WORKLOADS, TRANSACTIONAL)
 SHOWN = 10
 SURVIVORS = 2
 """A run that was not killed is past the end; the number of steps varies, so one is not enough."""
@@ -116,14 +118,14 @@ class Lane:
             answers=last.answers,
             accounts=last.accounts,
             judge=judge,
-            effects=ask_counter(self.counter, "tally"),
+            effects=ask_counter(self.counter, "tally") | dict(last.effects),
             blows=sum(life.killed for life in lives),
         )
         return evidence, last, lives
 
     def sweep(self, plan: Plan, twin: Evidence, traps: Iterator[tuple[Trap, ...]]) -> Tally:
         """Make a trial of each point, until runs get past their end."""
-        workload, tally, survivors = WORKLOADS[plan.workload], Tally(), 0
+        workload, tally, survivors = SWEPT[plan.workload], Tally(), 0
         for point in traps:
             tally.points += 1
             what = f"{workload.name}, killed at {', '.join(map(str, point))}"
@@ -148,7 +150,7 @@ def main() -> int:
         for plan in _plans(options):
             began = time.monotonic()
             tally, whole = _sweep(plan, Path(folder), options.jobs)
-            report = attrs.asdict(plan) | {"workload": WORKLOADS[plan.workload].name}
+            report = attrs.asdict(plan) | {"workload": SWEPT[plan.workload].name}
             report |= whole | attrs.asdict(tally) | {"seconds": round(time.monotonic() - began, 1)}
             sys.stdout.write(json.dumps(report) + "\n")
             sys.stdout.flush()
@@ -157,7 +159,7 @@ def main() -> int:
 
 
 def _options() -> argparse.Namespace:
-    names = [workload.name for workload in WORKLOADS]
+    names = [workload.name for workload in SWEPT]
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--full", action="store_true", help="every point of every workload")
     parser.add_argument("--jobs", type=int, default=2)
@@ -172,16 +174,17 @@ _SLICE: dict[str, tuple[int, int, int, int]] = {
     "three parallel tools": (11, 13, 30_000, 14),
     "mixed effects": (7, 9, 20_000, 32),
     "queued triggers": (23, 31, 50_000, 14),
+    "transactions": (19, 17, 100_000, 8),
 }
 """The normal run: of each workload every n-th step, statement and size, and how many times."""
 
 
 def _plans(options: argparse.Namespace) -> Iterator[Plan]:
     whole = options.full or options.workloads is not None or options.kinds is not None
-    for number, workload in enumerate(WORKLOADS):
+    for number, workload in enumerate(SWEPT):
         if options.workloads is not None and workload.name not in options.workloads:
             continue
-        share = (1, 1, 2_060, -(-2_000 // len(WORKLOADS))) if whole else _SLICE.get(workload.name)
+        share = (1, 1, 2_060, -(-2_000 // len(SWEPT))) if whole else _SLICE.get(workload.name)
         if share is None:
             continue
         *strides, times = share
@@ -201,7 +204,7 @@ def _warm_up() -> None:
 def _sweep(plan: Plan, folder: Path, jobs: int) -> tuple[Tally, dict[str, Any]]:
     lanes = [_make_lane(folder, number) for number in range(jobs)]
     try:
-        workload = WORKLOADS[plan.workload]
+        workload = SWEPT[plan.workload]
         twin, done, lives = lanes[0][0].trial(workload, ())
         tally = Tally()
         tally.note(f"{workload.name}, the twin", twin.findings(twin))

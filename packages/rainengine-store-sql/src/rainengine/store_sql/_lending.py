@@ -7,7 +7,8 @@ Rules.
    So what is lent is never the connection that the writer or the workers' transactions use.
 3. The append is judged after the code has run, by the session's row as it stands then:
    locked, so that it cannot change before the commit.
-4. Whoever is late loses: after `timeout_s` everything is rolled back, although the code returned.
+4. A connection that is lost is the ledger's failure, whatever the code makes of it.
+5. Whoever is late loses: after `timeout_s` everything is rolled back, although the code returned.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any, Generic, TypeVar
 import attrs
 
 from rainengine.core.abc import Enclosed, LeaseChange
-from rainengine.core.errors import LedgerError, TransactionTimeout
+from rainengine.core.errors import LedgerError, LedgerUnavailable, TransactionTimeout
 from rainengine.core.records import Head
 from rainengine.store_sql._dialect import ConnectionT, Dialect
 from rainengine.store_sql._drafts import draft_append
@@ -101,10 +102,16 @@ class LentTransaction(Generic[ConnectionT]):
         except Exception as error:
             _check_time(until_s)
             loan.end(returned=False)
+            if self.dialect.lost(connection):
+                raise _lost() from error
             raise Raised(error) from error
         _check_time(until_s)
         loan.end(returned=True)
         return enclosed
+
+
+def _lost() -> LedgerUnavailable:
+    return LedgerUnavailable("the connection was lost during the transaction: nothing was stored")
 
 
 def _check_time(until_s: float) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from rainengine.core.testing._crashing import CrashingLedger as CrashingLedger
 from rainengine.core.testing._crashing import SimulatedCrash as SimulatedCrash
+from rainengine.core.testing._differential import TRANSACTIONAL as TRANSACTIONAL
 from rainengine.core.testing._differential import VARIANTS as VARIANTS
 from rainengine.core.testing._differential import WORKLOADS as WORKLOADS
 from rainengine.core.testing._differential import Account as Account

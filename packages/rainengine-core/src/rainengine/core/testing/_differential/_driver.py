@@ -219,13 +219,14 @@ class _Run:
         async with self._maker.open() as store:
             await self._witness.look(store, self._workload.session_ids)
             accounts = [await account_of(store, name) for name in self._workload.session_ids]
+            tally = await self._workload.tally(store)
         judge = Judge()
         judge.hear(self._events)
         return Evidence(
             answers=answers,
             accounts=accounts,
             judge=judge,
-            effects=self._receiver.deeds.counts,
+            effects=self._receiver.deeds.counts | dict(tally),
             blows=self._blows,
         )
 

@@ -22,8 +22,8 @@ from rainengine.core.testing._differential._process import Answer
 class Evidence:
     """What a run left behind.
 
-    `judge` has heard all its processes, `effects` is what the receiver counted for each call,
-    `blows` how often a process died or was told nothing about an append.
+    `judge` has heard all its processes, `effects` is what the receiver counted for each call, and
+    the workload's tally; `blows` how often a process died or was told nothing about an append.
     """
 
     answers: Sequence[Answer]
@@ -49,6 +49,11 @@ def _against(twin: Evidence, run: Evidence) -> Iterator[Finding]:
         for text in differences(one, other):
             yield Finding("different", text)
         yield from _about_calls(twin, run, one, other)
+    settled = {call for account in (*twin.accounts, *run.accounts) for call in account.results()}
+    for name in sorted({*twin.effects, *run.effects} - settled):
+        counted, normal = run.effects.get(name, 0), twin.effects.get(name, 0)
+        if counted != normal:
+            yield Finding("effect", f"{name} is there {counted} times, not {normal}")
     for number, (expected, actual) in enumerate(zip(twin.answers, run.answers, strict=True), 1):
         if expected != actual:
             text = f"the answer to step {number} is {actual!r:.500}, the twin's {expected!r:.500}"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Literal, Protocol, TypeAlias
 
 import attrs
 
-from rainengine.core.abc import Clock, IdSource, Ledger, LlmProvider, Skill
+from rainengine.core.abc import AnySkill, Clock, IdSource, Ledger, LlmProvider
 from rainengine.core.engine import (
     AdvanceResult,
     AgentEngine,
@@ -38,7 +38,7 @@ class MakeEngine(Protocol):
         *,
         ledger: Ledger,
         provider: LlmProvider,
-        skills: Iterable[Skill],
+        skills: Iterable[AnySkill],
         owner: str,
         clock: Clock,
         ids: IdSource,
@@ -55,6 +55,10 @@ class Step:
     request: ProcessRequest
 
 
+async def _nothing(_: Ledger) -> Mapping[str, int]:
+    return {}
+
+
 def _as_tuple(steps: Iterable[Step]) -> tuple[Step, ...]:
     return tuple(steps)
 
@@ -67,14 +71,16 @@ class Workload:
     became of their requests: so every request needs an idempotency key.
     `provider` and `skills` are made anew for each process and keep nothing from one to the next;
     a decision may depend on its request only, best on trigger and step alone.
-    Skills act on the `Receiver`, which outlives them.
+    Skills act on the `Receiver`, which outlives them. What they do in the ledger's own database
+    `tally` counts, under names of its own making.
     """
 
     name: str
     script: Sequence[Step] = attrs.field(converter=_as_tuple)
     provider: Callable[[], LlmProvider]
-    skills: Callable[[Receiver], Iterable[Skill]] = lambda _: ()
+    skills: Callable[[Receiver], Iterable[AnySkill]] = lambda _: ()
     engine: MakeEngine = AgentEngine
+    tally: Callable[[Ledger], Awaitable[Mapping[str, int]]] = _nothing
 
     def __attrs_post_init__(self) -> None:
         for step in self.script:

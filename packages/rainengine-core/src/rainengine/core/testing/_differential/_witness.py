@@ -7,12 +7,14 @@ Events are plain values, so a process that is going to be killed can write each 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Literal, TypeAlias
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal, TypeAlias
 
 import attrs
 
 from rainengine.core.abc import (
+    AnySkill,
     Appended,
     Ledger,
     LlmProvider,
@@ -24,6 +26,8 @@ from rainengine.core.abc import (
     Settled,
     Skill,
     SkillInvocation,
+    Transaction,
+    TransactionalSkill,
 )
 from rainengine.core.errors import EffectNotApplied
 from rainengine.core.records import (
@@ -128,7 +132,10 @@ def facts_of(records: Iterable[NewRecord | StoredRecord]) -> Facts:
 
 @attrs.frozen
 class Witness:
-    """Reports to `report` whatever passes through the things that it watches."""
+    """Reports to `report` whatever passes through the things that it watches.
+
+    Transactional skills report from the store's thread.
+    """
 
     report: Callable[[Event], None]
 
@@ -140,8 +147,10 @@ class Witness:
         """Watch a model provider."""
         return _WatchedProvider(provider, self.report)
 
-    def skill(self, skill: Skill) -> Skill:
-        """Watch a skill; it stays a `Reconciler` if it was one."""
+    def skill(self, skill: AnySkill) -> AnySkill:
+        """Watch a skill; it stays a `Reconciler`, or a `TransactionalSkill`, if it was one."""
+        if isinstance(skill, TransactionalSkill):
+            return _WatchedTransactionalSkill(skill, self.report)
         if isinstance(skill, Reconciler):
             return _WatchedReconciler(skill, self.report, skill)
         return _WatchedSkill(skill, self.report)
@@ -204,18 +213,43 @@ class _WatchedSkill:
         return self.inner.native
 
     async def invoke(self, invocation: SkillInvocation) -> object:
-        call = label_of(invocation)
-        self.report(Began(call, invocation.attempt, self.manifest.effects))
-        try:
-            value = await self.inner.invoke(invocation)
-        except EffectNotApplied:
-            self.report(Ended(call, "harmless"))
-            raise
-        except Exception:
-            self.report(Ended(call, "failed"))
-            raise
-        self.report(Ended(call, "value"))
-        return value
+        with _watching(self.manifest, invocation, self.report):
+            return await self.inner.invoke(invocation)
+
+
+@attrs.frozen
+class _WatchedTransactionalSkill:
+    inner: TransactionalSkill
+    report: Callable[[Event], None]
+
+    @property
+    def manifest(self) -> SkillManifest:
+        return self.inner.manifest
+
+    @property
+    def native(self) -> bool:
+        return self.inner.native
+
+    def apply(self, transaction: Transaction[Any], invocation: SkillInvocation) -> object:
+        with _watching(self.manifest, invocation, self.report):
+            return self.inner.apply(transaction, invocation)
+
+
+@contextmanager
+def _watching(
+    manifest: SkillManifest, invocation: SkillInvocation, report: Callable[[Event], None]
+) -> Generator[None]:
+    call = label_of(invocation)
+    report(Began(call, invocation.attempt, manifest.effects))
+    try:
+        yield
+    except EffectNotApplied:
+        report(Ended(call, "harmless"))
+        raise
+    except Exception:
+        report(Ended(call, "failed"))
+        raise
+    report(Ended(call, "value"))
 
 
 @attrs.frozen

@@ -117,7 +117,8 @@ async def _knock(receiver: Receiver, invocation: SkillInvocation) -> object:
 _Act: TypeAlias = Callable[[Receiver, SkillInvocation], Awaitable[object]]
 
 
-def _named(name: str, description: str, effects: EffectClass) -> SkillManifest:
+def named(name: str, description: str, effects: EffectClass) -> SkillManifest:
+    """Make the manifest of a tool that takes an item, and is tried again quickly."""
     return SkillManifest(
         name=name,
         description=description,
@@ -132,16 +133,16 @@ def _named(name: str, description: str, effects: EffectClass) -> SkillManifest:
 
 
 _ACTS: tuple[tuple[SkillManifest, _Act], ...] = (
-    (_named("compute", "Computes.", "pure"), _compute),
-    (_named("ponder", "Computes for longer.", "pure"), _ponder),
-    (_named("fail", "Never works.", "pure"), _fail),
-    (_named("pay", "Pays under a key.", "idempotent"), _apply),
-    (_named("insist", "Pays under a key, and has to be asked twice.", "idempotent"), _insist),
-    (_named("send", "Sends, and cannot find out whether it did.", "unsafe"), _strike),
-    (_named("lose", "Sends, and loses the answer.", "unsafe"), _lose),
-    (_named("knock", "Is refused once, then sends.", "unsafe"), _knock),
+    (named("compute", "Computes.", "pure"), _compute),
+    (named("ponder", "Computes for longer.", "pure"), _ponder),
+    (named("fail", "Never works.", "pure"), _fail),
+    (named("pay", "Pays under a key.", "idempotent"), _apply),
+    (named("insist", "Pays under a key, and has to be asked twice.", "idempotent"), _insist),
+    (named("send", "Sends, and cannot find out whether it did.", "unsafe"), _strike),
+    (named("lose", "Sends, and loses the answer.", "unsafe"), _lose),
+    (named("knock", "Is refused once, then sends.", "unsafe"), _knock),
 )
-_POST = _named("post", "Sends, and can find out whether it did.", "unsafe")
+_POST = named("post", "Sends, and can find out whether it did.", "unsafe")
 
 
 @attrs.frozen
