@@ -50,6 +50,14 @@ async def test_a_submitted_trigger_is_stored_and_waits(stage: Any) -> None:
     assert (await stage.ledger.lease_of("s")).owner is None
 
 
+async def test_a_submitted_trigger_is_due_to_workers(stage: Any) -> None:
+    """A session with nothing but a submitted trigger is a run to be taken up, by its agent."""
+    engine = stage.engine([])
+    await engine.submit(stage.request("k"))
+    (due,) = await stage.ledger.due("run")
+    assert (due.session_id, due.agent) == ("s", engine.agent.name)
+
+
 async def test_a_trigger_is_submitted_once(stage: Any) -> None:
     """The same key again tells of the first trigger and stores nothing."""
     engine = stage.engine([])
