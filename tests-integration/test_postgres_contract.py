@@ -1,4 +1,4 @@
-"""The contract of every ledger, kept by PostgreSQL, however its handles are spread and set up."""
+"""The contract of every ledger, kept by PostgreSQL, however its handles are spread."""
 
 from __future__ import annotations
 
@@ -17,8 +17,6 @@ from rainengine.store_pg import PostgresSettings
 from testbed.ledgers import EmptyLedgers, PostgresMaker, TwoProcesses
 from testbed.remote import OtherProcess
 
-POOLER = PostgresSettings(pooler=True)
-
 
 @pytest.fixture(scope="module")
 def other_process() -> Iterator[OtherProcess]:
@@ -28,7 +26,7 @@ def other_process() -> Iterator[OtherProcess]:
     process.end()
 
 
-@pytest.fixture(scope="module", params=["two handles", "two processes", "partitions", "pooler"])
+@pytest.fixture(scope="module", params=["two handles", "two processes", "partitions"])
 def maker(
     request: pytest.FixtureRequest, empty_ledgers: EmptyLedgers, other_process: OtherProcess
 ) -> Iterator[LedgerMaker]:
@@ -38,8 +36,6 @@ def maker(
     with empty_ledgers.copied(partitions) as url:
         if request.param == "two processes":
             yield TwoProcesses(url=url, other=other_process)
-        elif request.param == "pooler":
-            yield PostgresMaker(url=url, settings=POOLER)
         else:
             yield PostgresMaker(url=url)
 

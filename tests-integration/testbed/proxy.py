@@ -7,68 +7,18 @@ that does part of what is usual: `forward`, `answered`, `reply`; or cuts the con
 
 from __future__ import annotations
 
-import struct
-import tempfile
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeAlias
 
 import attrs
 import trio
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-_LENGTH = struct.Struct(">I")
-_BUFFER = 1 << 16
-_NOTHING_ASKED = (_LENGTH.pack(0), _LENGTH.pack(12))
+from testbed.wire import LENGTH, Wire, connect, serving, socket_folder, url_by_way_of
+
+_NOTHING_ASKED = (LENGTH.pack(0), LENGTH.pack(12))
 """Messages about the login that the client does not answer: it is in, or soon will be."""
-
-_LOST = (trio.BrokenResourceError, trio.ClosedResourceError)
-
-
-@attrs.define(eq=False)
-class _Wire:
-    """One side's stream, read message by message."""
-
-    stream: trio.SocketStream
-    _received: bytearray = attrs.field(factory=bytearray, init=False)
-
-    async def startup(self) -> bytes:
-        """Return the first message, which has no type; empty at the end."""
-        return await self._message(0)
-
-    async def message(self) -> bytes:
-        """Return the next message; empty at the end."""
-        return await self._message(1)
-
-    async def _message(self, skipped: int) -> bytes:
-        if not await self._has(skipped + _LENGTH.size):
-            return b""
-        size = skipped + _LENGTH.unpack_from(self._received, skipped)[0]
-        if not await self._has(size):
-            return b""
-        message = bytes(self._received[:size])
-        del self._received[:size]
-        return message
-
-    async def _has(self, size: int) -> bool:
-        while len(self._received) < size:
-            try:
-                more = await self.stream.receive_some(_BUFFER)
-            except _LOST:
-                return False
-            if not more:
-                return False
-            self._received += more
-        return True
-
-    async def send(self, data: bytes) -> None:
-        with suppress(*_LOST):
-            await self.stream.send_all(data)
-
-    def cut(self) -> None:
-        """Close it at once."""
-        self.stream.socket.close()
 
 
 @attrs.define(eq=False)
@@ -82,8 +32,8 @@ class RoundTrip:
     backend: int
     text: str
     request: bytes
-    _client: _Wire
-    _server: _Wire
+    _client: Wire
+    _server: Wire
     _answer: bytearray = attrs.field(factory=bytearray, init=False)
     _answered: trio.Event = attrs.field(factory=trio.Event, init=False)
 
@@ -189,14 +139,14 @@ class Proxy:
     folder: Path
     trips: int = 0
     _armed: list[tuple[Callable[[RoundTrip], bool], Fault]] = attrs.field(factory=list)
-    _open: set[_Wire] = attrs.field(factory=set)
+    _open: set[Wire] = attrs.field(factory=set)
     _struck: trio.Event = attrs.field(factory=trio.Event)
     _away: bool = False
 
     @property
     def url(self) -> str:
         """The database's URL by way of the proxy."""
-        return make_conninfo(self.server_url, host=str(self.folder), port=5432, sslmode="disable")
+        return url_by_way_of(self.folder, self.server_url)
 
     def arm(self, fault: Fault, on: str | int = "") -> None:
         """Have a fault happen to the next round trip with this text, or of this number."""
@@ -231,28 +181,21 @@ class Proxy:
 
     async def serve(self, stream: trio.SocketStream) -> None:
         """Serve one client."""
-        client = _Wire(stream)
+        client = Wire(stream)
         if self._away:
             client.cut()
             return
         self._open.add(client)
         try:
-            async with await self._connect() as connected:
-                await self._session(client, _Wire(connected))
+            async with await connect(self.server_url) as connected:
+                await self._session(client, Wire(connected))
         except OSError:
             pass  # there is no server: the client is told by being cut off
         finally:
             self._open.discard(client)
             client.cut()
 
-    async def _connect(self) -> trio.SocketStream:
-        where = conninfo_to_dict(self.server_url)
-        host, port = str(where["host"]), int(where.get("port") or 5432)
-        if host.startswith("/"):
-            return await trio.open_unix_socket(f"{host}/.s.PGSQL.{port}")
-        return await trio.open_tcp_stream(host, port)
-
-    async def _session(self, client: _Wire, server: _Wire) -> None:
+    async def _session(self, client: Wire, server: Wire) -> None:
         await server.send(await client.startup())
         backend = await self._log_in(client, server)
         if backend is None:
@@ -263,14 +206,14 @@ class Proxy:
             await session.ask()
             nursery.cancel_scope.cancel()
 
-    async def _log_in(self, client: _Wire, server: _Wire) -> int | None:
+    async def _log_in(self, client: Wire, server: Wire) -> int | None:
         """Pass on what is said until the server is ready; return its process id."""
         backend = 0
         while message := await server.message():
             await client.send(message)
             kind, body = message[:1], message[5:]
             if kind == b"K":
-                (backend,) = _LENGTH.unpack_from(body)
+                (backend,) = LENGTH.unpack_from(body)
             elif kind == b"Z":
                 return backend
             elif kind == b"R" and body[:4] not in _NOTHING_ASKED:
@@ -294,8 +237,8 @@ class _Session:
 
     proxy: Proxy
     backend: int
-    client: _Wire
-    server: _Wire
+    client: Wire
+    server: Wire
     _trip: RoundTrip | None = attrs.field(default=None, init=False)
     _prepared: dict[bytes, str] = attrs.field(factory=dict, init=False)
 
@@ -346,12 +289,7 @@ class _Session:
 @asynccontextmanager
 async def open_proxy(server_url: str) -> AsyncGenerator[Proxy]:
     """Run a proxy before the server of this URL."""
-    with tempfile.TemporaryDirectory(prefix="rainproxy-") as folder:
-        proxy = Proxy(server_url, Path(folder))
-        listening = trio.socket.socket(trio.socket.AF_UNIX)
-        await listening.bind(str(proxy.folder / ".s.PGSQL.5432"))
-        listening.listen(64)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(trio.serve_listeners, proxy.serve, [trio.SocketListener(listening)])
+    with socket_folder() as folder:
+        proxy = Proxy(server_url, folder)
+        async with serving(folder, proxy.serve):
             yield proxy
-            nursery.cancel_scope.cancel()
