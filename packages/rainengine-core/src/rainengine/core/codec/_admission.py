@@ -29,18 +29,17 @@ MIN_INTEGER, MAX_INTEGER = -(2**63), 2**64 - 1
 
 _DIGITS_TO_ZERO = bytes.maketrans(b"123456789", b"000000000")
 _LONG_INTEGER = b"0" * 19  # after the digits were mapped to zero; a regex takes ten times as long
+_OPENING = b"{["
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def suspicious(payload: bytes) -> bool:
     """Whether an encoded value has to be walked before it may be admitted."""
+    looked_at = payload.translate(_DIGITS_TO_ZERO, _OPENING)  # in one pass, as counting is slow
     return (
-        (b"\\" in payload and b"\\u0000" in payload)
-        or (
-            len(payload) > 2 * MAX_NESTING
-            and payload.count(b"{") + payload.count(b"[") > MAX_NESTING
-        )
-        or _LONG_INTEGER in payload.translate(_DIGITS_TO_ZERO)
+        _LONG_INTEGER in looked_at
+        or len(payload) - len(looked_at) > MAX_NESTING
+        or (b"\\" in payload and b"\\u0000" in payload)
     )
 
 

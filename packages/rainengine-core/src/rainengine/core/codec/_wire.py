@@ -130,18 +130,29 @@ def encode_batch(
     records: Sequence[NewRecord], *, cap: int = admission.MAX_PAYLOAD_BYTES
 ) -> list[EncodedRecord]:
     """Encode an append. Raises `InadmissibleValue`; then none of it may be stored."""
-    for new in records:
-        admission.check_integer("occurred_at_ms", new.occurred_at_ms, MIN_TIME, MAX_TIME)
-        if new.trigger_id is not None:
-            admission.check_identifier("trigger_id", new.trigger_id)
-        if new.idempotency_key is not None:
-            admission.check_identifier("idempotency_key", new.idempotency_key)
+    _check_envelopes(records)
     return [
         EncodedRecord(
             *encode(new.record, cap=cap), new.occurred_at_ms, new.trigger_id, new.idempotency_key
         )
         for new in records
     ]
+
+
+def _check_envelopes(records: Sequence[NewRecord]) -> None:
+    before: NewRecord | None = None
+    for new in records:  # nearly all of which have the time and the trigger of the one before
+        if before is None or new.occurred_at_ms is not before.occurred_at_ms:
+            admission.check_integer("occurred_at_ms", new.occurred_at_ms, MIN_TIME, MAX_TIME)
+        if before is None or new.trigger_id is not before.trigger_id:
+            _check_optional("trigger_id", new.trigger_id)
+        _check_optional("idempotency_key", new.idempotency_key)
+        before = new
+
+
+def _check_optional(name: str, value: str | None) -> None:
+    if value is not None:
+        admission.check_identifier(name, value)
 
 
 def decode(kind: str, version: int, payload: str | bytes) -> Record:

@@ -154,7 +154,7 @@ class OpenSession:
         """
         run = self.projection.run
         claim = None if run is None else self.tenure.claim()
-        batch = list(records) if claim is None else [claim, *records]
+        batch = records if claim is None else [claim, *records]
         owner_id = trigger_id or (None if run is None else run.trigger_id)
         keys: dict[type[Record], str | None] = {
             TriggerRecord: idempotency_key,
