@@ -41,3 +41,4 @@ from rainengine.core.codec._wire import decode_value as decode_value
 from rainengine.core.codec._wire import encode as encode
 from rainengine.core.codec._wire import encode_batch as encode_batch
 from rainengine.core.codec._wire import encode_value as encode_value
+from rainengine.core.codec._wire import read_back as read_back

@@ -21,6 +21,7 @@ from rainengine.core.errors import InadmissibleValue, LedgerCorrupt
 from rainengine.core.records import NewRecord, Record, UnknownRecord
 
 T = TypeVar("T")
+R = TypeVar("R", bound=Record)
 
 MAX_VERSION = 2**31 - 1
 MIN_TIME, MAX_TIME = -(2**63), 2**63 - 1
@@ -74,9 +75,19 @@ def encode(record: Record, *, cap: int = admission.MAX_PAYLOAD_BYTES) -> tuple[s
     shape = type(record)
     if RECORDS.get(getattr(shape, "kind", "")) is not shape:
         raise InadmissibleValue("$", f"{shape.__name__} is not a kind of record")
-    payload = _encode_admitted(record)
+    payload, _ = _written_and_read(record)
     admission.check_size(payload, cap)
     return shape.kind, shape.version, payload.decode()
+
+
+def read_back(record: R, *, cap: int = admission.MAX_PAYLOAD_BYTES) -> R:
+    """Return what the record would be read back as: equal to it, and with JSON of its own.
+
+    Raises what `encode` raises.
+    """
+    payload, back = _written_and_read(record)
+    admission.check_size(payload, cap)
+    return back
 
 
 def _encode_unknown(record: UnknownRecord, cap: int) -> tuple[str, int, str]:
@@ -98,12 +109,12 @@ def _is_unknown(kind: str, version: int, payload: str) -> bool:
         return False
 
 
-def _encode_admitted(record: Record) -> bytes:
+def _written_and_read(record: R) -> tuple[bytes, R]:
     try:
         payload = _encoder.encode(record)
         if admission.suspicious(payload):
             admission.explain(record)
-        back = _decoder(type(record)).decode(payload)
+        back: R = _decoder(type(record)).decode(payload)
     except msgspec.ValidationError as error:
         admission.explain(record)
         reason, _, path = str(error).partition(" - at `")
@@ -114,7 +125,7 @@ def _encode_admitted(record: Record) -> bytes:
     if not back == record:  # noqa: SIM201  # attrs makes `!=` of `==`, by a slower way
         admission.explain(record)
         _explain_difference(record, back)
-    return payload
+    return payload, back
 
 
 def _explain_difference(record: Record, back: Record) -> None:

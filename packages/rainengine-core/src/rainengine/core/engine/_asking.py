@@ -28,6 +28,8 @@ from rainengine.core.records import (
 
 _RAW_CHARACTERS = 2_000
 _MODEL_CHARACTERS = 200
+_UNSTORABLE = (InadmissibleValue, TypeError, ValueError, AttributeError, RecursionError)
+"""What may be raised over a decision that holds anything."""
 _MAX_AMOUNT = 2**53
 """More tokens or cost than this are no amount, and their sums would not fit a ledger."""
 
@@ -222,17 +224,25 @@ def _raw(action: object) -> str:
 
 def storable(
     step: int, action: object, context: ContextManifest, model: str | None, *, cap: int
-) -> tuple[ModelDecision, Action] | str:
-    """Return the decision as it can be stored, with its action; or why it cannot.
+) -> ModelDecision | str:
+    """Return the decision as it can be stored, with an action of its own; or why it cannot.
 
     It has to leave a little of `cap` for the records that repeat it: a graph, an outcome.
     """
     if not isinstance(action, Action):
         return f"$: {type(action).__name__} is not an action"
+    decision = ModelDecision(step=step, action=action, context=context, model=model)
+    room = cap - min(4096, cap // 8)
     try:
-        action = cleaned(action)
-        decision = ModelDecision(step=step, action=action, context=context, model=model)
-        codec.encode(decision, cap=cap - min(4096, cap // 8))
-    except (InadmissibleValue, TypeError, ValueError, AttributeError, RecursionError) as error:
+        return _as_it_is(decision, room) or codec.read_back(
+            attrs.evolve(decision, action=cleaned(action)), cap=room
+        )
+    except _UNSTORABLE as error:
         return str(error)
-    return decision, action
+
+
+def _as_it_is(decision: ModelDecision, cap: int) -> ModelDecision | None:
+    try:
+        return codec.read_back(decision, cap=cap)
+    except _UNSTORABLE:
+        return None

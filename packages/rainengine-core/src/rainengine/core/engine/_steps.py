@@ -46,7 +46,6 @@ from rainengine.core.kernel import (
 )
 from rainengine.core.projection import Graph, Run, new_graph
 from rainengine.core.records import (
-    Action,
     ContextManifest,
     EnginePolicy,
     ModelDecision,
@@ -160,14 +159,13 @@ class _Step:
         cap = self.session.backing.ledger.max_payload_bytes
         stored = asking.storable(step, answer.action, context, answer.model, cap=cap)
         reason = asking.usage_complaint(usage) or self._complaint(stored)
-        if isinstance(stored, str) or reason is not None:
+        if isinstance(stored, str) or stored.action is None or reason is not None:
             refused = asking.invalid_decision(
                 step, answer.action, reason or "", context, answer.model
             )
             return [*usage, refused], Followed()
-        decision, action = stored
-        followed = follow(action, self.run.trigger_id, step)
-        return [*usage, decision, *followed.records], followed
+        followed = follow(stored.action, self.run.trigger_id, step)
+        return [*usage, stored, *followed.records], followed
 
     def _failed(
         self, step: int, error: ProviderError, timeout_ms: int
@@ -179,8 +177,8 @@ class _Step:
             finish = Finish("deadline_exceeded", f"max_execution_time_ms={limit} is over")
         return [record], Followed(finish=finish)
 
-    def _complaint(self, stored: tuple[ModelDecision, Action] | str) -> str | None:
-        return stored if isinstance(stored, str) else complaint(stored[1], self.policy)
+    def _complaint(self, stored: ModelDecision | str) -> str | None:
+        return stored if isinstance(stored, str) else complaint(stored.action, self.policy)
 
     def _request(self, step: int) -> ProviderRequest:
         services, run, projection = self.services, self.run, self.session.projection
