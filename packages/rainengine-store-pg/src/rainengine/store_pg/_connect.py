@@ -119,7 +119,7 @@ class Server:
         connection.renew()
         return connection
 
-    def renew_lent(self, connection: LentConnection) -> None:
+    def renew_lent(self, connection: PgConnection) -> None:
         """Undo what code that is not ours may have left on a connection."""
         if not self.pooler:
             connection.execute(b"DISCARD ALL")

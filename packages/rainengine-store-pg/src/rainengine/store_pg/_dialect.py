@@ -46,6 +46,7 @@ from rainengine.store_sql import (
     CommitUnknown,
     Draft,
     Key,
+    Loan,
     SessionRow,
     SnapshotRow,
     Verdict,
@@ -91,9 +92,9 @@ class PostgresDialect:
                 raise CommitUnknown from error
             raise
 
-    def lend(self, connection: LentConnection) -> PostgresLoan:
+    def lend(self, connection: PgConnection) -> Loan:
         """Lend a connection, in a transaction that `begin` began, to code that is not ours."""
-        return PostgresLoan(connection)
+        return PostgresLoan(cast("LentConnection", connection))
 
     def translate_error(self, error: Exception) -> LedgerError | None:
         """Return the ledger's error for one that psycopg raised, None for any other."""

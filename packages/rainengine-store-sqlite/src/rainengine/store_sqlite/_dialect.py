@@ -30,6 +30,7 @@ from rainengine.store_sql import (
     CommitUnknown,
     Draft,
     Key,
+    Loan,
     SessionRow,
     Verdict,
     absent,
@@ -78,7 +79,7 @@ class SqliteDialect:
             _write(connection, Batch([draft]), [verdict])
         return verdict
 
-    def lend(self, connection: sqlite3.Connection) -> SqliteLoan:
+    def lend(self, connection: sqlite3.Connection) -> Loan:
         """Lend a connection, in a transaction that `begin` began, to code that is not ours."""
         return SqliteLoan(connection)
 

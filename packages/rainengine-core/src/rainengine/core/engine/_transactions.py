@@ -27,7 +27,7 @@ from rainengine.core.errors import (
     TransactionTimeout,
 )
 from rainengine.core.records import NewRecord
-from rainengine.core.tools import Effect, RolledBack
+from rainengine.core.tools import Consequence, RolledBack
 
 _HARMLESS = (
     InadmissibleValue,
@@ -42,7 +42,7 @@ _HARMLESS = (
 
 async def transact(
     session: OpenSession,
-    work: Callable[[Any], Effect],
+    work: Callable[[Any], Consequence],
     timeout_s: float,
     *,
     at_any_head: bool,
@@ -67,7 +67,7 @@ async def transact(
 
 async def _transact(
     session: OpenSession,
-    work: Callable[[Any], Effect],
+    work: Callable[[Any], Consequence],
     timeout_s: float,
     *,
     at_any_head: bool,

@@ -6,7 +6,7 @@ from rainengine.core.tools._arguments import argument_errors as argument_errors
 from rainengine.core.tools._arguments import check_schema as check_schema
 from rainengine.core.tools._calls import Caller as Caller
 from rainengine.core.tools._decorator import skill as skill
-from rainengine.core.tools._enclosing import Effect as Effect
+from rainengine.core.tools._enclosing import Consequence as Consequence
 from rainengine.core.tools._enclosing import RolledBack as RolledBack
 from rainengine.core.tools._inspection import Inspection as Inspection
 from rainengine.core.tools._inspection import Inspector as Inspector

@@ -24,7 +24,7 @@ class RolledBack(Exception):
 
 
 @attrs.frozen
-class Effect:
+class Consequence:
     """What a transaction stores beside a skill's rows."""
 
     records: Sequence[Record]
@@ -60,7 +60,7 @@ class EnclosedCall:
     follow: Callable[[Ended], Progress]
     progress: Progress | None = None
 
-    def __call__(self, connection: Any) -> Effect:
+    def __call__(self, connection: Any) -> Consequence:
         """Call the skill. Raises `RolledBack` where nothing is to be stored."""
         began_s = time.monotonic()
         transaction = OpenTransaction(connection, self.invocation, self.limits.value_bytes)
@@ -74,4 +74,4 @@ class EnclosedCall:
             duration_ms=round((time.monotonic() - began_s) * 1000),
         )
         self.progress = self.follow(ended)
-        return Effect(self.progress.records, transaction.published)
+        return Consequence(self.progress.records, transaction.published)

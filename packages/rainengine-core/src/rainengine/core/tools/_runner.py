@@ -30,7 +30,7 @@ from rainengine.core.projection import Graph, Node
 from rainengine.core.records import FailureKind, NodeStatus, Record, ToolFailure
 from rainengine.core.tools._attempts import Attempt, failure, timed_out, traced
 from rainengine.core.tools._calls import Caller
-from rainengine.core.tools._enclosing import Effect, RolledBack
+from rainengine.core.tools._enclosing import Consequence, RolledBack
 from rainengine.core.tools._inspection import Inspection
 
 Commit: TypeAlias = Callable[[Sequence[Record]], Awaitable[None]]
@@ -41,7 +41,7 @@ class Transact(Protocol):
     """Commits what a function of the database's connection does together with what it returns."""
 
     async def __call__(
-        self, work: Callable[[Any], Effect], timeout_s: float, /, *, at_any_head: bool
+        self, work: Callable[[Any], Consequence], timeout_s: float, /, *, at_any_head: bool
     ) -> bool:
         """Run `work` in another thread; what it raises undoes it and is raised here.
 
