@@ -1,4 +1,7 @@
-"""PostgreSQL by way of a pooler in transaction mode: no transaction knows the one before."""
+"""PostgreSQL by way of a pooler in transaction mode: no transaction knows the one before.
+
+Needs a server of its own, which asks for no password: the pooler knows none.
+"""
 
 from __future__ import annotations
 
@@ -15,18 +18,21 @@ from rainengine.core.testing import (
     WORK_CHECKS,
     LedgerCheck,
 )
-from rainengine.store_pg import PostgresSettings, open_postgres_ledger
-from testbed.ledgers import EmptyLedgers, PostgresMaker
+from rainengine.store_pg import PostgresSettings, migrate, open_postgres_ledger
+from testbed.ledgers import PostgresMaker
 from testbed.pooler import Pooler, open_pooler
+from testbed.postgres import run_postgres
 
 CHECKS = [*LEDGER_CHECKS, *WORK_CHECKS, *TRANSACTION_CHECKS]
 SETTINGS = PostgresSettings(pooler=True)
 
 
 @pytest.fixture(scope="module")
-def shared_url(empty_ledgers: EmptyLedgers) -> Iterator[str]:
+def shared_url() -> Iterator[str]:
     """One database for all checks: each works under new tenants."""
-    with empty_ledgers.copied() as url:
+    with run_postgres() as server:
+        url = server.url("postgres")
+        trio.run(migrate, url)
         yield url
 
 
