@@ -134,6 +134,14 @@ def snapshot(row: Row) -> Snapshot | None:
     return Snapshot(projection_version=version, sequence=sequence, hash=digest, payload=payload)
 
 
+def waiting(key: Key, row: Row) -> Sequence[Any]:
+    """Return a row of the outbox, with when it is due and claimed until. Raises `LedgerCorrupt`."""
+    *rest, claimed = map(type, row)
+    if (*rest,) != (int, int, str, str, int, int, int) or claimed not in {int, type(None)}:
+        raise _corrupt(key[1], f"in its outbox there is {row!r:.300}")
+    return row
+
+
 def outbox_entry(key: Key, row: Row) -> OutboxEntry:
     """Return a row of the outbox from sequence, ordinal, topic, payload, attempts and claims.
 

@@ -23,8 +23,8 @@ POSTPONED = 256
 _LARGEST = 2**63 - 1
 
 
-class _Free(NamedTuple):
-    """A row that may be claimed."""
+class _Waiting(NamedTuple):
+    """A row that is neither delivered nor dead."""
 
     sequence: int
     ordinal: int
@@ -32,6 +32,13 @@ class _Free(NamedTuple):
     payload: str
     attempts: int
     claims: int
+    due_at_ms: int
+    claimed_until_ms: int | None
+
+    def is_free(self, now_ms: int) -> bool:
+        """Whether it may be claimed, as far as it goes."""
+        claimed = self.claimed_until_ms is not None and self.claimed_until_ms > now_ms
+        return self.due_at_ms <= now_ms and not claimed
 
 
 def claim(
@@ -53,26 +60,20 @@ def claim(
 
 def _free(
     connection: Connection, sql: WorkStatements, key: Key, now_ms: int, limit: int
-) -> list[_Free]:
+) -> list[_Waiting]:
     """The oldest rows that may be claimed, in order."""
-    found: list[_Free] = []
+    found: list[_Waiting] = []
     limit = min(max(limit, 0), _LARGEST)
     for (topic,) in connection.execute(sql.topics, key).fetchall():
         rows = connection.execute(sql.rows, (*key, topic, limit)).fetchall()
-        free = takewhile(lambda row: _is_free(row, now_ms), cast("Sequence[Any]", rows))
-        found += [_Free._make(row[:6]) for row in free]
+        waiting = [_Waiting._make(decoding.waiting(key, row)) for row in rows]
+        found += takewhile(lambda row: row.is_free(now_ms), waiting)
     return sorted(found)[:limit]
 
 
-def _is_free(row: Sequence[Any], now_ms: int) -> bool:
-    due_at_ms, claimed_until_ms = row[6:]
-    claimed = claimed_until_ms is not None and claimed_until_ms > now_ms
-    return bool(due_at_ms <= now_ms and not claimed)
-
-
-def _entry(key: Key, row: _Free) -> OutboxEntry:
+def _entry(key: Key, row: _Waiting) -> OutboxEntry:
     taken = row._replace(attempts=row.attempts + 1, claims=row.claims + 1)
-    return decoding.outbox_entry(key, taken)
+    return decoding.outbox_entry(key, taken[:6])
 
 
 def settle(
