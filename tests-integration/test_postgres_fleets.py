@@ -143,7 +143,9 @@ async def test_a_holder_that_was_stopped_comes_too_late(site: Site) -> None:
     assert sorted(site.tally().values()) == [1, 1]
 
 
-async def test_workers_that_are_killed_lose_nothing(site: Site, record_property: Any) -> None:
+async def test_workers_that_are_killed_lose_nothing(
+    site: Site, record_testsuite_property: Any
+) -> None:
     """Killed and replaced again and again, workers bring every session to its end in time."""
     chance = random.Random(1)
     host = site.host()
@@ -157,7 +159,7 @@ async def test_workers_that_are_killed_lose_nothing(site: Site, record_property:
         workers.append(await site.worker(f"replacement-{kill}"))
     await site.completed(SESSIONS)
     lasted_s = trio.current_time() - killed_at
-    record_property("recovered_in_s", lasted_s)
+    record_testsuite_property("recovered_in_s", lasted_s)
     assert lasted_s < 2 * TTL_MS / 1000
     await _check_effects(site, [f"s{n}" for n in range(SESSIONS)])
 

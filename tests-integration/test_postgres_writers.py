@@ -64,13 +64,13 @@ def _check_orders(contents: Sequence[str]) -> None:
         assert order == list(range(ROUNDS))
 
 
-async def test_processes_do_not_deadlock(ledger_url: str, record_property: Any) -> None:
+async def test_processes_do_not_deadlock(ledger_url: str, record_testsuite_property: Any) -> None:
     """Four processes over the same 64 sessions: all is stored, and the server saw no deadlock."""
     async with open_fleet() as fleet:
         alone = await _rate(fleet, ledger_url, 1)
         together = await _rate(fleet, ledger_url, 4)
-    record_property("appends_per_s_alone", alone)
-    record_property("appends_per_s_together", together)
+    record_testsuite_property("appends_per_s_alone", alone)
+    record_testsuite_property("appends_per_s_together", together)
     assert _deadlocks(ledger_url) == 0
     async with open_postgres_ledger(ledger_url) as ledger:
         for n in range(64):

@@ -31,6 +31,17 @@ def note(content: str) -> NewRecord:
     return NewRecord(KernelEventRecord(MemoryArchived(note_id="n", content=content)), 0)
 
 
+def open_or_create(report: Report, *, url: str) -> None:
+    """Open a ledger whose schema may have to be created or brought up to date."""
+    trio.run(_open_or_create, url)
+    report("opened")
+
+
+async def _open_or_create(url: str) -> None:
+    async with open_postgres_ledger(url, create=True) as ledger:
+        await ledger.append(f"s{os.getpid()}", [note("here")], expected=None)
+
+
 def write_one(report: Report, *, url: str, session_id: str, stores: int, rounds: int) -> None:
     """Append to one session that everybody appends to, with stores of one's own.
 

@@ -111,8 +111,13 @@ def migrate_server(server: Server, partitions: int | None) -> None:
 
     from rainengine.store_sql import migrate as migrate_schema
 
+    # The level ends the autocommit of our connections: without it there is no transaction, and the
+    # lock would be gone at once. It lets who has waited see what the one before has done.
     engine = create_engine(
-        "postgresql+psycopg://", creator=server.connect_plainly, poolclass=NullPool
+        "postgresql+psycopg://",
+        creator=server.connect_plainly,
+        poolclass=NullPool,
+        isolation_level="READ COMMITTED",
     )
     event.listen(engine, "begin", _go_alone)
     migrate_schema(engine, partitions=partitions)
