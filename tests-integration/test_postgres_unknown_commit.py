@@ -14,7 +14,7 @@ import trio
 
 from rainengine.core import verify_session
 from rainengine.core.abc import LeaseChange, OutboxItem, SessionIndex, SessionQuery
-from rainengine.core.errors import AppendUnknown, SequenceConflict
+from rainengine.core.errors import AppendUnknown, LedgerBusy, SequenceConflict
 from rainengine.core.records import (
     KernelEventRecord,
     MemoryArchived,
@@ -28,11 +28,13 @@ from testbed.proxy import (
     Fault,
     Proxy,
     RoundTrip,
+    black_hole,
     cut_answer,
     late_request,
     lose_answer,
     lose_request,
     open_proxy,
+    swallow_answer,
 )
 
 BATCH = "INSERT INTO rainengine_records"
@@ -285,3 +287,20 @@ async def test_a_server_that_stays_away_leaves_it_unknown(ledger_url: str) -> No
         place.proxy.accept()
         await place.store.append("s", [_note("again")], expected=None)
         assert await _contents(place.store) == ["first", "again"]
+
+
+@pytest.mark.parametrize("fault", [black_hole, swallow_answer])
+async def test_an_answer_that_never_comes_is_not_waited_for(fault: Fault, ledger_url: str) -> None:
+    """After `append_timeout_s` nobody waits, and once the connection is cut all goes on."""
+    async with _place(ledger_url, PostgresSettings(append_timeout_s=0.3)) as place:
+        await place.store.append("s", [_note("first")], expected=None)
+        place.proxy.arm(fault, on=BATCH)
+        with pytest.raises(AppendUnknown, match="may still store this"):
+            await place.store.append("s", [_note("ours")], expected=None)
+        with pytest.raises(LedgerBusy, match="nothing was stored"):
+            await place.store.append("other", [_note("other")], expected=None)
+        place.proxy.cut_all()
+        await place.store.append("s", [_note("again")], expected=None)
+        assert await _contents(place.straight) == ["first", "ours", "again"]
+        assert (await verify_session(place.straight, "s")).ok
+        assert await _contents(place.straight, "other") == []
