@@ -70,6 +70,26 @@ async def test_sessions_that_wait_for_their_next_run_are_given_back(site: Any) -
     assert {None} == {await site.owner(name) for name in ("queue", "long")}
 
 
+async def test_what_waits_is_given_back_before_steps_end(site: Any) -> None:
+    """A drain does not keep a session that waits for its turn until others' steps are over."""
+
+    async def decide(_: Any) -> Any:
+        await trio.sleep(4)
+        return Respond("x")
+
+    for name in ("a", "b", "c"):
+        for _ in range(3):
+            await site.submit(name)
+    worker = site.worker(decide, max_concurrent=2)
+    async with site.working(worker) as nursery:
+        await trio.sleep(5)
+        nursery.start_soon(worker.drain)
+        await trio.sleep(1)
+        held = {name: await site.owner(name) for name in ("a", "b", "c")}
+    assert 2 == worker.stats().runs
+    assert 2 == list(held.values()).count("one")
+
+
 async def test_a_drain_that_takes_too_long_is_cut_short(site: Any) -> None:
     """After `drain_timeout_s` what is still under way is cancelled, as in a crash."""
 

@@ -119,6 +119,7 @@ def test_no_session_is_missed(places: Any, page_size: int, fractions: Any, run_t
         for _ in range(2 * (10 // page_size + 2)):
             one = await round_of(scanner)
             assert {tenant for tenant, _ in places} == {tenant for tenant, _ in one}
+            assert len(one) <= len(places) + page_size
             found |= set(one)
         assert places == found
 
@@ -154,6 +155,24 @@ async def test_a_crowd_does_not_delay_another_tenant(site: Any, crowd: int) -> N
         await site.until(lambda: site.is_settled("one", "small"), within_s=5)
         assert worker.stats().runs < 80
         await site.until(lambda: worker.stats().runs == crowd + 1, within_s=crowd / 4 + 10)
+
+
+async def test_a_tenant_has_its_share_of_a_page(site: Any) -> None:
+    """Only a few sessions of one tenant are taken before the next tenant's."""
+    served: list[str] = []
+
+    async def decide(request: Any) -> Any:
+        served.append(request.context.tenant)
+        await trio.sleep(1)
+        return Respond("x")
+
+    for number in range(60):
+        await site.submit(f"s{number:02}", tenant="big")
+    for tenant in ("small", "tiny"):
+        await site.submit(tenant=tenant)
+    async with site.working(site.worker(decide, max_concurrent=2, sessions_per_tenant=2)):
+        await trio.sleep(10)
+    assert {"small", "tiny"} < set(served[:6])
 
 
 async def test_a_crowd_is_served_without_gaps(site: Any) -> None:

@@ -8,7 +8,7 @@ import pytest
 import trio
 import trio.testing
 
-from rainengine.core import Continue, ContinueRequest, Respond
+from rainengine.core import Agent, Continue, ContinueRequest, Message, ProcessRequest, Respond
 from rainengine.core.records import (
     CoordinationClaim,
     ModelDecision,
@@ -200,6 +200,17 @@ async def test_idle_workers_only_poll(site: Any) -> None:
     assert 100 <= asked.count("wake") <= 200
 
 
+async def test_a_session_is_served_again_at_once(site: Any) -> None:
+    """A session that has just been served is not left alone when it has something new."""
+    worker = site.worker(poll_interval_s=600)
+    async with site.working(worker):
+        for text in ("a", "b", "c"):
+            await site.submit(text=text)
+            worker.nudge()
+            await site.until(site.is_settled, within_s=1)
+    assert ["a", "b", "c"] == await site.answers()
+
+
 # Agents.
 
 
@@ -212,6 +223,16 @@ async def test_the_right_engine_is_found(site: Any) -> None:
         await trio.sleep(2)
     assert ["one", "two"] == await site.answers()
     assert ["three"] == await site.answers("t")
+
+
+async def test_a_guess_that_leads_nowhere_is_no_obstacle(site: Any) -> None:
+    """Where the listing names an agent that is not here, the run may still be another's."""
+    gone = site.engine(script=[Continue()], owner="gone", agent=Agent(name="here"))
+    await gone.advance(ProcessRequest(session_id="s", trigger=Message(user_id="u", content="a")))
+    await site.submit(agent="elsewhere", text="b")
+    async with site.working(site.worker(agents={None, "here"})):
+        await trio.sleep(40)
+    assert ["a"] == await site.answers()
 
 
 async def test_a_missing_agent_is_waited_for(site: Any, caplog: Any) -> None:
@@ -251,8 +272,10 @@ async def test_many_sessions_of_a_missing_agent_hold_up_no_other(site: Any) -> N
 @pytest.mark.parametrize("wrong", ["same", "error"])
 async def test_an_engine_that_is_not_the_one(site: Any, wrong: str, caplog: Any) -> None:
     """A host that gives another agent's engine, or fails to make one, has the run wait."""
+    asked: list[str | None] = []
 
-    def engine_for(ledger: Any, _: str | None) -> Any:
+    def engine_for(ledger: Any, name: str | None) -> Any:
+        asked.append(name)
         if wrong == "error":
             raise ValueError("no such thing")
         return site.engine(ledger)
@@ -260,8 +283,9 @@ async def test_an_engine_that_is_not_the_one(site: Any, wrong: str, caplog: Any)
     await site.submit(agent="a")
     worker = site.worker(engine_for=engine_for)
     async with site.working(worker):
-        await trio.sleep(20)
+        await trio.sleep(60)
         assert 1 == worker.stats().waiting_for_agent
+    assert asked.count("a") <= 60 / 7
     assert [] == await site.stored(OutcomeRecord)
     assert 1 == sum("serves" in record.message for record in caplog.records)
 

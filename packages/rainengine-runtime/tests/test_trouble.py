@@ -112,16 +112,14 @@ async def test_a_failed_session_is_given_back(site: Any) -> None:
 
     class Failing(type(site.store)):  # type: ignore[misc]
         async def append(self, *args: Any, **options: Any) -> Any:
-            if options.get("index") is not None:
+            if options["lease"].action == "free":
                 raise ZeroDivisionError
             return await super().append(*args, **options)
 
-    engine = site.engine(script=[Respond("x")], owner="gone")
     await site.submit()
-    await engine.release("s")
     worker = site.worker(store=Failing(site.clock, backing=site.store), owner="bad")
     async with site.working(worker):
-        await trio.sleep(5)
+        await site.until(lambda: worker.stats().errors, within_s=2)
         assert None is await site.owner()
         async with site.working(site.worker(owner="good")):
             await site.until(site.is_settled, within_s=2)

@@ -61,6 +61,13 @@ async def test_a_wake_becomes_a_run(site: Any) -> None:
     assert 1 == sum(worker.stats().runs for worker in workers)
 
 
+async def test_a_woken_session_is_worked_on_at_once(site: Any) -> None:
+    """Its run does not wait for another poll."""
+    await schedule(site, "w", 0)
+    async with site.working(site.worker(poll_interval_s=600)):
+        await site.until(site.answers, within_s=1)
+
+
 async def test_a_week_of_wakes(site: Any) -> None:
     """Wakes all through a week each fire once and in time, between two workers.
 

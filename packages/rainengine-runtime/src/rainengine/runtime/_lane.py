@@ -62,6 +62,7 @@ class Lane:
     let_go: Callable[[DueSession], Awaitable[None]]
     later: Callable[[DueSession], bool]
     under_way: int = attrs.field(default=0, init=False)
+    _picked: list[DueSession] = attrs.field(factory=list[DueSession], init=False)
     _line: WaitingLine = attrs.field(factory=WaitingLine, init=False)
     _known: set[Key] = attrs.field(factory=set[Key], init=False)
     _progress: bool = attrs.field(default=False, init=False)
@@ -96,35 +97,42 @@ class Lane:
     async def _take_rounds(self) -> bool:
         """Go on with the round, and with new ones, until there is no room or nothing to take."""
         self._progress = False
-        room, taken, whole = self._room, 0, False
-        while room > 0:
+        room, whole = self._room, False
+        taken = self._take_picked(room)
+        while taken < room:
             page = await self.scanner.next_page()
             if page is not None:
                 self.shift.outage.over(asking=True)
-                chosen = self._choose(page)[:room]
-                self._take(chosen)
-                taken, room = taken + len(chosen), room - len(chosen)
+                self._picked = self._pick(page)
+                taken += self._take_picked(room - taken)
             elif whole and not taken:
                 return False
             else:
                 self.scanner.begin()
-                taken, whole = 0, True
+                room, taken, whole = room - taken, 0, True
         return True
+
+    def _take_picked(self, room: int) -> int:
+        """Take as many as that; return how many. The others come first the next time."""
+        eligible = [session for session in self._picked if self._is_eligible(session)]
+        chosen, self._picked = eligible[: max(room, 0)], eligible[max(room, 0) :]
+        self._take(chosen)
+        return len(chosen)
 
     @property
     def _room(self) -> int:
         return 2 * self.shift.settings.max_concurrent - len(self._known)
 
-    def _choose(self, page: Sequence[DueSession]) -> list[DueSession]:
+    def _pick(self, page: Sequence[DueSession]) -> list[DueSession]:
         """Pick a few of each tenant."""
         share = self.shift.settings.sessions_per_tenant
-        picked: Counter[str] = Counter()
-        chosen: list[DueSession] = []
+        counts: Counter[str] = Counter()
+        picked: list[DueSession] = []
         for session in sorted(filter(self._is_eligible, page), key=self.later):
-            picked[session.tenant] += 1
-            if picked[session.tenant] <= share:
-                chosen.append(session)
-        return chosen
+            counts[session.tenant] += 1
+            if counts[session.tenant] <= share:
+                picked.append(session)
+        return picked
 
     @property
     def _has_place(self) -> bool:
