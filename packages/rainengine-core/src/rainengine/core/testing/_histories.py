@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import attrs
 from hypothesis import strategies as st
@@ -102,7 +102,7 @@ class _Narrator:
             call_id=call.call_id,
             name=call.name,
             skill_version="1",
-            effects=self.draw(st.sampled_from(("pure", "idempotent", "unsafe"))),
+            effects=self.draw(st.sampled_from(get_args(r.EffectClass))),
             idempotency_key=f"key of {call.call_id}",
         )
 
