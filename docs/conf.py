@@ -25,7 +25,7 @@ default_role = "literal"
 # Names of other projects are left alone: to look them up, each build would need the network.
 nitpick_ignore_regex = [
     ("py:.*", r"(?!rainengine\.).*"),
-    ("py:.*", r".*\.(P|R|T|_?ConnectionT)(_co|_contra)?"),  # type variables
+    ("py:.*", r".*\.(P|R|_?[A-Za-z]*T)(_co|_contra)?"),  # type variables
     ("py:.*", r"rainengine\.core\.testing\._differential\..*"),  # a driver's inner workings
 ]
 
