@@ -26,9 +26,7 @@ class Driver:
 
     async def drive(self, session: DueSession) -> Verdict:
         """Advance a session until one of its runs has ended, or the shift ends."""
-        came_back = key_of(session) in self._holders
-        verdict = await self.engines.serve(session, lambda engine: self._hold(session, engine))
-        return "done" if verdict == "nothing" and came_back else verdict
+        return await self.engines.serve(session, lambda engine: self._hold(session, engine))
 
     async def let_go(self, session: DueSession) -> None:
         """Give the session's lease back, if an engine here may have it. Raises `LedgerError`."""
@@ -54,16 +52,14 @@ class Driver:
         return verdict
 
     async def _advance(self, session: DueSession, engine: AgentEngine) -> Verdict:
-        moved = False
         while not self.shift.ending:
             result = await engine.advance(ContinueRequest(session_id=session.session_id))
             if result.idle:
-                return "done" if moved else "nothing"
-            moved = True
+                return "nothing"
             self.shift.counts.advances += 1
             if result.outcome is not None:
                 self.shift.counts.runs += 1
-                break
+                return "again" if result.waiting else "done"
         return "again"
 
 

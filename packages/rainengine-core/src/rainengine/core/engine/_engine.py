@@ -254,6 +254,7 @@ class AgentEngine:
             emitted_events=events,
             state_delta=delta_of(events),
             wake_request=wake_of(events),
+            waiting=len(session.projection.queue),
         )
 
     async def submit(self, request: ProcessRequest) -> Submitted:

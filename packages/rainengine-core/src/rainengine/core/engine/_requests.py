@@ -107,6 +107,7 @@ class AdvanceResult:
 
     `trigger_id` is the request's own trigger, or the one that was worked on;
     `outcome.trigger_id` may be another's, where an earlier run had to be finished first.
+    `waiting` triggers have their turn after the run that was worked on.
     `idle`: nothing was left to do, and `outcome` is the session's last one.
     """
 
@@ -116,6 +117,7 @@ class AdvanceResult:
     emitted_events: tuple[KernelEvent, ...] = ()
     state_delta: StateDelta = StateDelta()
     wake_request: WakeRequest | None = None
+    waiting: int = 0
     idle: bool = False
 
 
