@@ -89,9 +89,7 @@ class PostgresServer:
     def start(self) -> None:
         """Start it, again perhaps, and return once it takes connections."""
         until = time.monotonic() + START_TIMEOUT_S
-        while not self._try_to_start():
-            if time.monotonic() > until:
-                raise PostgresNotStarted(self.log[-2000:])
+        while not self._try_to_start(until):
             time.sleep(0.05)
 
     def stop(self, mode: StopMode = "fast") -> None:
@@ -135,7 +133,7 @@ class PostgresServer:
             self._process.wait()
             self._process = None
 
-    def _try_to_start(self) -> bool:
+    def _try_to_start(self, until: float) -> bool:
         """Return False where processes of the server before are still about to end."""
         settings = [part for name, value in self.settings.items() for part in _set(name, value)]
         command = [self.binaries / "postgres", "-D", self.folder / "data", *settings]
@@ -148,9 +146,11 @@ class PostgresServer:
             if process.poll() is not None:
                 self._process = None
                 said = self.log[logged:]
-                if "pre-existing shared memory" in said or "lock file" in said:
+                if "pre-existing shared memory" in said and time.monotonic() < until:
                     return False
                 raise PostgresNotStarted(said[-2000:])
+            if time.monotonic() > until:
+                raise PostgresNotStarted(self.log[-2000:])
             time.sleep(0.005)
         return True
 
