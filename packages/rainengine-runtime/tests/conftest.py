@@ -83,6 +83,7 @@ class Site:
         lease_ttl_ms = options.pop("lease_ttl_ms", 30_000)
         self.ids += 1
         ids = options.pop("ids", None) or ScriptedIds(self.ids)
+        clock = options.pop("clock", self.clock)
 
         def make(ledger: Any, agent: str | None) -> AgentEngine | None:
             if agents is not None and agent not in agents:
@@ -101,7 +102,7 @@ class Site:
             engine_for or make,
             publisher=publisher,
             settings=WorkerSettings(**options),
-            clock=self.clock,
+            clock=clock,
             ids=ids,
         )
 

@@ -175,6 +175,25 @@ async def test_a_tenant_has_its_share_of_a_page(site: Any) -> None:
     assert {"small", "tiny"} < set(served[:6])
 
 
+async def test_tenants_take_turns(site: Any) -> None:
+    """With work in every tenant all the time, no tenant is far ahead of another."""
+    served: Counter[str] = Counter()
+
+    async def decide(request: Any) -> Any:
+        served[request.context.tenant] += 1
+        await trio.sleep(1)
+        return Respond("x")
+
+    for tenant in range(30):
+        for number in range(10):
+            await site.submit(f"s{number}", tenant=f"t{tenant:02}")
+    worker = site.worker(decide, max_concurrent=2, sessions_per_tenant=1, page_size=60)
+    async with site.working(worker):
+        await trio.sleep(90)
+    assert 30 == len(served)
+    assert max(served.values()) - min(served.values()) <= 2
+
+
 async def test_a_crowd_is_served_without_gaps(site: Any) -> None:
     """With more due than can be taken, no place stays empty until the next poll."""
 

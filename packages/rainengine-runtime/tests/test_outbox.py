@@ -240,6 +240,25 @@ async def test_what_was_published_is_settled_when_cancelled(site: Any, publisher
     assert {1} == {entry.attempts for entry in second.given}
 
 
+async def test_a_short_outage_publishes_nothing_again(site: Any, publisher_that: Any) -> None:
+    """What was published while the ledger was away for a moment is recorded when it is back."""
+
+    class Shaky(type(site.store)):  # type: ignore[misc]
+        async def settle(self, reports: Any) -> None:
+            if trio.current_time() < began + 3:
+                raise LedgerUnavailable("away")
+            await super().settle(reports)
+
+    began = trio.current_time()
+    await site.leave("s", ("a", 1), ("a", 2))
+    publisher = publisher_that()
+    worker = site.worker(store=Shaky(site.clock, backing=site.store), publisher=publisher)
+    async with site.working(worker):
+        await trio.sleep(120)
+    assert [1, 2] == publisher.payloads
+    assert (2, 0) == (worker.stats().delivered, worker.stats().outages)
+
+
 async def test_old_rows_are_discarded(site: Any, publisher_that: Any) -> None:
     """Delivered rows are deleted when they are a week old, and dead ones are kept."""
 

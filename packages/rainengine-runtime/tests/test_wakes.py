@@ -16,6 +16,7 @@ from rainengine.core.records import (
     WakePolicy,
     WakeScheduled,
 )
+from rainengine.core.testing import ScriptedClock
 
 MANY = AgentProfile(wake=WakePolicy(max_pending_wakes=1_000))
 
@@ -65,6 +66,14 @@ async def test_a_woken_session_is_worked_on_at_once(site: Any) -> None:
     """Its run does not wait for another poll."""
     await schedule(site, "w", 0)
     async with site.working(site.worker(poll_interval_s=600)):
+        await site.until(site.answers, within_s=1)
+
+
+async def test_a_wake_is_due_by_the_workers_clock(site: Any) -> None:
+    """Listing and firing go by one clock, whatever time it is for the store."""
+    await schedule(site, "w", 1_800)
+    ahead = ScriptedClock(site.clock.now_ms() + 3_600_000)
+    async with site.working(site.worker(clock=ahead)):
         await site.until(site.answers, within_s=1)
 
 

@@ -89,6 +89,23 @@ async def test_one_pass_may_be_drained(site: Any) -> None:
     assert 2 == worker.stats().runs
 
 
+def test_passes_may_be_runs_of_trio(new_site: Any, run_trio: Any) -> None:
+    """What one pass put off is tried by the next, even where its times mean something else."""
+    site = new_site()
+    agents = {None}
+    worker = site.worker(agents=agents)
+
+    async def first() -> WorkerStats:
+        await trio.sleep(80_000)
+        await site.submit(agent="late")
+        return await worker.run_once()
+
+    assert 1 == run_trio(first).waiting_for_agent
+    agents.add("late")
+    done = run_trio(worker.run_once)
+    assert (1, 0) == (done.runs, done.waiting_for_agent)
+
+
 async def test_a_worker_is_at_work_once(site: Any) -> None:
     """A second `run` of the same worker is refused, and disturbs nothing."""
     worker = site.worker()

@@ -75,7 +75,14 @@ class Crew:
 
 
 def assemble(parts: Parts, *, patient: bool) -> Crew:
-    """Make the crew for one shift; without `patient` a ledger that is away ends it."""
+    """Make the crew for one shift; without `patient` a ledger that is away ends it.
+
+    What the last shift put off is forgotten: it may have been in another run of trio, whose times
+    mean nothing here.
+    """
+    for resting in parts.resting.values():
+        resting.clear()
+    parts.engines.ask_anew()
     shift = Shift(
         settings=parts.settings, fraction=parts.fraction, counts=parts.counts, patient=patient
     )

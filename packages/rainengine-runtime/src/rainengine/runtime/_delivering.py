@@ -6,14 +6,16 @@
   only where a publisher outlives its cancellation.
 - Within a topic rows go one after another, and a failure holds the later ones; topics of one
   session go side by side.
-- What was published is settled even while the worker is being cancelled, as an unsettled row would
-  go out again.
+- What was published is settled even while the worker is being cancelled, and again if the ledger is
+  away for a moment, as an unsettled row would go out again.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
+from itertools import count
 
 import attrs
 import trio
@@ -27,13 +29,13 @@ from rainengine.core.abc import (
     OutboxPublisher,
     OutboxReport,
 )
-from rainengine.core.errors import Undeliverable
-from rainengine.core.kernel import backoff_ceiling_ms
-from rainengine.runtime._lane import Verdict
+from rainengine.core.errors import LedgerUnavailable, Undeliverable
+from rainengine.runtime._lane import AWAY, Verdict
+from rainengine.runtime._patience import full_jitter_s
 from rainengine.runtime._shift import Shift
 
 _CLAIM_IN_TIMEOUTS = 4
-_SETTLE_S = 10.0
+_SETTLE_S = 5.0
 _DISCARDED_AT_ONCE = 1_000
 _ERROR_CHARACTERS = 500
 
@@ -76,10 +78,19 @@ class Deliverer:
         finally:
             untried = _untried(entries, reports)
             returned = [OutboxReport(entry=entry, outcome="returned") for entry in untried]
-            with trio.move_on_after(_SETTLE_S, shield=True):
-                await self.outbox.settle([*reports, *returned])
+            await self._settle([*reports, *returned])
         self._count(reports)
         return reports
+
+    async def _settle(self, reports: Sequence[OutboxReport]) -> None:
+        """Record what became of rows. A ledger that is away for a moment is waited for."""
+        settings, fraction = self.shift.settings, self.shift.fraction
+        with trio.move_on_after(_SETTLE_S, shield=True):
+            for times in count(1):
+                with suppress(*AWAY):
+                    return await self.outbox.settle(reports)
+                await trio.sleep(full_jitter_s(settings.ledger_retry, times, fraction))
+        raise LedgerUnavailable(f"what became of {len(reports)} outbox rows could not be recorded")
 
     async def _publish_rows(
         self, rows: Sequence[OutboxEntry], last_begin: float, reports: list[OutboxReport]
@@ -109,8 +120,10 @@ class Deliverer:
         policy = self.shift.settings.publish_retry
         if row.attempts >= policy.max_attempts:
             return OutboxReport(entry=row, outcome="dead", error=error)
-        wait_ms = backoff_ceiling_ms(policy, row.attempts) * self.shift.fraction()
-        return OutboxReport(entry=row, outcome="failed", error=error, retry_in_ms=round(wait_ms))
+        wait_s = full_jitter_s(policy, row.attempts, self.shift.fraction)
+        return OutboxReport(
+            entry=row, outcome="failed", error=error, retry_in_ms=round(wait_s * 1000)
+        )
 
     def _count(self, reports: Sequence[OutboxReport]) -> None:
         outcomes = Counter(report.outcome for report in reports)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from math import inf
 from typing import TypeAlias, TypeVar
 
 import attrs
@@ -38,7 +39,7 @@ class NoEngine(Exception):
 
 @attrs.define(eq=False)
 class _Absence:
-    ask_again_at: float = 0.0
+    ask_again_at: float = -inf
     told: bool = False
 
 
@@ -73,6 +74,11 @@ class Engines:
                 engine = self._get(session.tenant, wanted)
         self._tell(session.tenant, wanted)
         raise NoEngine(wanted or "")
+
+    def ask_anew(self) -> None:
+        """Ask the host again for the engines that were missing."""
+        for absence in self._absent.values():
+            absence.ask_again_at = -inf
 
     def seems_absent(self, session: DueSession) -> bool:
         """Whether there was no engine for the session's agent, as far as the listing knows it."""

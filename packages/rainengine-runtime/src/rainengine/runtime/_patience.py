@@ -31,6 +31,11 @@ def key_of(session: DueSession) -> Key:
     return session.tenant, session.session_id
 
 
+def full_jitter_s(policy: RetryPolicy, times: int, fraction: Callable[[], float]) -> float:
+    """Draw the wait after so many failures, in seconds, as `RetryPolicy` says."""
+    return backoff_ceiling_ms(policy, times) / 1000 * fraction()
+
+
 @attrs.frozen(kw_only=True)
 class _Rest:
     times: int
@@ -61,6 +66,10 @@ class Resting:
         self._rests[key] = _Rest(times=times, until=until, failed=failed, agent=agent)
         while len(self._rests) > self.limit:
             self._rests.popitem(last=False)
+
+    def clear(self) -> None:
+        """Forget all sessions."""
+        self._rests.clear()
 
     def settled(self, key: Key) -> None:
         """Forget a session: all is well with it."""
@@ -118,7 +127,7 @@ class Outage:
             _log.warning("the ledger is away, and is asked again until it answers: %r", error)
         self.error = error
         self._times += 1
-        wait_s = backoff_ceiling_ms(self.policy, self._times) / 1000 * self.fraction()
+        wait_s = full_jitter_s(self.policy, self._times, self.fraction)
         self._until = trio.current_time() + wait_s
 
     def over(self, *, asking: bool) -> None:
