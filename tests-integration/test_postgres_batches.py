@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
+from tempfile import TemporaryFile
 
 import psycopg
 import pytest
@@ -30,6 +32,7 @@ from rainengine.core.errors import (
     InvalidConfiguration,
     LeaseHeld,
     LedgerBusy,
+    LedgerUnavailable,
     SequenceConflict,
 )
 from rainengine.core.records import (
@@ -139,29 +142,93 @@ async def test_two_handles_make_one_session_once(ledger_url: str) -> None:
 
 
 async def test_a_locked_session_holds_up_no_other(ledger_url: str) -> None:
-    """Sessions of the same batch are stored at once; the locked one's append fails in time."""
-    order: list[str] = []
+    """While one session's row is locked the others are stored; its own append fails in time."""
     async with open_postgres_ledger(ledger_url, settings=IMPATIENT) as ledger:
-        sessions = ["a", "locked", "z"]
-        for session in sessions:
+        for session in ("a", "locked", "z"):
             await ledger.append(session, [_note()], expected=None)
+        failed = trio.Event()
+        stored = 0
+
+        async def append_to_the_locked() -> None:
+            with pytest.raises(LedgerBusy):
+                await ledger.append("locked", [_note()], expected=None)
+            failed.set()
+
+        with _locked(ledger_url, "locked"), trio.fail_after(30):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(append_to_the_locked)
+                while not failed.is_set():
+                    for session in ("a", f"new{stored}", "z"):
+                        await ledger.append(session, [_note()], expected=None)
+                    stored += 1
+        assert stored > 1
+        assert 1 == (await ledger.head("locked")).sequence
+        assert 2 == (await ledger.append("locked", [_note()], expected=None)).head.sequence
+
+
+async def test_a_row_that_is_let_go_of_is_taken(ledger_url: str) -> None:
+    """An append waits for a row that somebody else has locked for a moment."""
+    async with open_postgres_ledger(ledger_url) as ledger:
+        await ledger.append("s", [_note()], expected=None)
+        async with trio.open_nursery() as nursery:
+            with _locked(ledger_url, "s"):
+                nursery.start_soon(partial(ledger.append, "s", [_note()], expected=None))
+                await ledger.append("other", [_note()], expected=None)
+                await ledger.append("other", [_note()], expected=None)
+        assert 2 == (await ledger.head("s")).sequence
+
+
+async def test_what_one_append_raises_is_its_own(ledger_url: str) -> None:
+    """Where the database refuses one session's rows, the others of the batch are stored."""
+    with psycopg.connect(ledger_url, autocommit=True) as connection:
+        connection.execute(
+            """CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+            BEGIN RAISE EXCEPTION 'not this one'; END $$"""
+        )
+        connection.execute(
+            """CREATE TRIGGER refuse BEFORE INSERT ON rainengine_records FOR EACH ROW
+            WHEN (NEW.session_id = 'bad') EXECUTE FUNCTION refuse()"""
+        )
+    results: dict[str, str] = {}
+    async with open_postgres_ledger(ledger_url) as ledger:
 
         async def append(session: str) -> None:
             try:
                 await ledger.append(session, [_note()], expected=None)
-            except LedgerBusy:
-                order.append(f"{session} is busy")
+            except LedgerUnavailable as error:
+                results[session] = str(error)
             else:
-                order.append(session)
+                results[session] = "stored"
 
-        with _locked(ledger_url, "locked"):
-            async with trio.open_nursery() as nursery:
-                for session in sessions:
-                    nursery.start_soon(append, session)
-        assert ["a", "z"] == sorted(order[:2])
-        assert ["locked is busy"] == order[2:]
-        assert 1 == (await ledger.head("locked")).sequence
-        assert 2 == (await ledger.append("locked", [_note()], expected=None)).head.sequence
+        async with trio.open_nursery() as nursery:
+            for session in ("a", "bad", "z"):
+                nursery.start_soon(append, session)
+    assert "not this one" in results.pop("bad")
+    assert {"a": "stored", "z": "stored"} == results
+
+
+@pytest.mark.parametrize("pooler", [False, True])
+async def test_nobody_keeps_a_row_locked_for_ever(pooler: bool, ledger_url: str) -> None:  # noqa: FBT001
+    """The server ends the transaction of a process that is not heard of any more."""
+    settings = PostgresSettings(statement_timeout_ms=7_000, pooler=pooler)
+    async with open_postgres_ledger(ledger_url, settings=settings) as ledger:
+        show = "SELECT current_setting('idle_in_transaction_session_timeout')"
+        assert "10s" == await _on_writer(ledger, show)
+
+
+async def test_later_settings_of_the_database_change_nothing(ledger_url: str) -> None:
+    """What an operator sets while the ledger is open does not make its commits less durable."""
+    async with open_postgres_ledger(ledger_url) as ledger:
+        with psycopg.connect(ledger_url, autocommit=True) as connection:
+            name = connection.info.dbname
+            connection.execute(f'ALTER DATABASE "{name}" SET synchronous_commit = off')
+            connection.execute(f'ALTER DATABASE "{name}" SET search_path = nowhere')
+            connection.execute(
+                """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                WHERE datname = current_database() AND pid <> pg_backend_pid()"""
+            )
+        await ledger.append("s", [_note()], expected=None)
+        assert "on" == await _on_writer(ledger, "SHOW synchronous_commit")
 
 
 @pytest.mark.parametrize("isolation", ["serializable", "repeatable read"])
@@ -209,6 +276,16 @@ async def _heard(ledger: SqlLedgerStore) -> None:
         await trio.lowlevel.checkpoint()
 
 
+@pytest.fixture(params=[0, 1100], ids=["few files", "many files"])
+def open_files(request: pytest.FixtureRequest) -> Iterator[None]:
+    """So many files are open that `select` would not take another one."""
+    with TemporaryFile() as file, ExitStack() as stack:
+        for _ in range(request.param):
+            stack.callback(os.close, os.dup(file.fileno()))
+        yield
+
+
+@pytest.mark.usefixtures("open_files")
 async def test_a_listener_survives_the_loss_of_its_connection(ledger_url: str) -> None:
     """Once its connection was cut, a listening handle listens again on another one."""
     async with open_postgres_ledger(ledger_url, settings=DEAF) as ledger:

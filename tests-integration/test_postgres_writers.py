@@ -72,6 +72,8 @@ async def test_processes_do_not_deadlock(ledger_url: str, record_testsuite_prope
     record_testsuite_property("appends_per_s_alone", alone)
     record_testsuite_property("appends_per_s_together", together)
     assert _deadlocks(ledger_url) == 0
+    if SECONDS >= 60:  # a shorter time says more of the machine than of the store
+        assert together >= 0.8 * alone
     async with open_postgres_ledger(ledger_url) as ledger:
         for n in range(64):
             assert (await verify_session(ledger, f"s{n}")).ok

@@ -26,7 +26,7 @@ _DEFAULTS = {
 }
 """libpq's parameters, where neither the URL nor the environment says otherwise."""
 
-_ISOLATION = ("default_transaction_isolation", r"read\ committed")
+_ISOLATION = ("default_transaction_isolation", "read committed")
 _PLANNING = (
     ("plan_cache_mode", "force_generic_plan"),
     ("enable_seqscan", "off"),
@@ -57,11 +57,13 @@ def parse_url(url: str) -> dict[str, Any]:
 
 
 def _is_misread(parameters: dict[str, Any]) -> bool:
-    """Whether libpq takes for a host or port what may be part of a password."""
+    """Whether libpq takes for something else what may be part of a password."""
     hosts = str(parameters.get("host", "")).split(",")
     ports = str(parameters.get("port", "")).split(",")
-    return any("@" in host[1:] for host in hosts) or not all(
-        port.isdecimal() for port in ports if port
+    return (
+        any("@" in host[1:] for host in hosts)
+        or "@" in str(parameters.get("dbname", ""))
+        or not all(port.isdecimal() for port in ports if port)
     )
 
 
@@ -69,33 +71,50 @@ def _is_misread(parameters: dict[str, Any]) -> bool:
 class Server:
     """A database and how its connections behave. The parameters may hold a password.
 
-    `lax` says that by its own settings the database acknowledges before it has stored.
+    `durability` is the value of `synchronous_commit` that all commits have, and `search_path`
+    where the tables are: both were looked at once, and hold whatever is set later.
     """
 
     parameters: dict[str, Any] = attrs.field(repr=False)
     statement_timeout_ms: int
     lock_timeout_ms: int
     pooler: bool
-    lax: bool = False
+    durability: str = "on"
+    search_path: str | None = None
 
     @property
     def preamble(self) -> str:
         """What each transaction begins with.
 
-        Behind a pooler the next transaction may run on another connection of the server's,
-        so that whatever is set holds for one transaction only.
+        Behind a pooler the next transaction may run on another connection of the server's, which
+        others have used, so that whatever is to hold is set in each.
         """
         begin = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
-        settings = self._limits if self.pooler else ()
-        return "; ".join([begin, *(f"SET LOCAL {name} = {value}" for name, value in settings)])
+        return f"{begin}; {self._set_all}" if self.pooler else begin
+
+    @property
+    def preamble_to_read(self) -> str:
+        """What a transaction that only reads begins with, behind a pooler."""
+        return f"BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY; {self._set_all}"
+
+    @property
+    def reclaim(self) -> str:
+        """What takes a transaction back from code that may have changed its settings."""
+        return f"RESET SESSION AUTHORIZATION; RESET ROLE; {self._set_all}"
+
+    @property
+    def _set_all(self) -> str:
+        return "; ".join([f"SET LOCAL {name} = {value}" for name, value in self._limits])
 
     @property
     def _limits(self) -> tuple[tuple[str, object], ...]:
-        durability = (("synchronous_commit", "on"),) if self.lax else ()
+        where = () if self.search_path is None else (("search_path", self.search_path),)
         return (
             ("statement_timeout", self.statement_timeout_ms),
             ("lock_timeout", self.lock_timeout_ms),
-            *durability,
+            ("idle_in_transaction_session_timeout", self.statement_timeout_ms),
+            ("synchronous_commit", self.durability),
+            *where,
         )
 
     def connect_writer(self) -> PgConnection:
@@ -115,6 +134,7 @@ class Server:
         Its statements are planned as on any other connection, and none is prepared.
         """
         connection = LentConnection.connect(**self._parameters(*self._limits, _ISOLATION))
+        connection.reclaim = self.reclaim.encode()
         arrays.register(connection)
         connection.renew()
         return connection
@@ -143,12 +163,18 @@ class Server:
         }
         if settings and not self.pooler:
             parameters["options"] = " ".join(
-                [self._own_options(), *(f"-c {name}={value}" for name, value in settings)]
+                [self._own_options(), *(_option(name, value) for name, value in settings)]
             )
         return parameters
 
     def _own_options(self) -> str:
         return str(self.parameters.get("options") or os.environ.get("PGOPTIONS", ""))
+
+
+def _option(name: str, value: object) -> str:
+    """Write a setting as libpq takes it, where a backslash keeps a blank from ending it."""
+    text = "".join(f"\\{c}" if c in "\\ " else c for c in str(value))
+    return f"-c {name}={text}"
 
 
 def _defaults() -> dict[str, str]:

@@ -14,7 +14,9 @@ Rules.
 3. A connection that is lost while a commit is under way leaves its outcome unknown, whatever the
    server said last. Any other error means that the transaction was rolled back.
 4. Deadlocks and serialization failures cannot come from these statements under READ COMMITTED, but
-   from others' or from settings of the database: they are tried again, alone.
+   from others' or from settings of the database: they are tried again, alone. So is whatever may
+   be one append's fault.
+5. While the writer waits for a row all other sessions wait: so it waits briefly, and comes back.
 
 Rejected: `UPDATE … FROM unnest(…)` without SKIP LOCKED (deadlocks between processes);
 `ON CONFLICT DO NOTHING` on records (a gap under a moved head); comparing the head only (an append
@@ -25,7 +27,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeAlias, cast
 
 import attrs
@@ -37,7 +40,7 @@ from rainengine.core.errors import LedgerCorrupt, LedgerError
 from rainengine.store_pg import _statements as sql
 from rainengine.store_pg._arrays import Texts
 from rainengine.store_pg._clock import DatabaseClock
-from rainengine.store_pg._errors import TRY_AGAIN, translate_error
+from rainengine.store_pg._errors import LOCKED, TRY_AGAIN, concerns_all, translate_error
 from rainengine.store_pg._lending import LentConnection, PostgresLoan
 from rainengine.store_sql import (
     Batch,
@@ -58,6 +61,7 @@ from rainengine.store_sql import (
 MAX_REMEMBERED = 8192
 MAX_TRIES = 5
 _PAUSE_S = 0.01
+_WAIT_BRIEFLY = b"SET LOCAL lock_timeout = 50"
 
 PgConnection: TypeAlias = Connection[tuple[Any, ...]]
 _log = logging.getLogger("rainengine.store_pg")
@@ -69,19 +73,22 @@ class PostgresDialect:
 
     `clock` is the database's, or None where another clock judges leases.
     `preamble` is sent at the beginning of each transaction; with `bare` a batch is sent without
-    one, as a statement that is a transaction by itself.
+    one, as a statement that is a transaction by itself. An append to a session that others keep
+    locked is given up `patience_s` seconds after it was asked for.
     """
 
     _clock: DatabaseClock | None
     _preamble: str
     _bare: bool
+    _patience_s: float
     _rows: dict[Key, SessionRow] = attrs.field(factory=dict[Key, SessionRow])
     _connection: PgConnection | None = None
 
     def begin(self, connection: PgConnection, timeout_s: float | None = None) -> None:
         """Begin a transaction. Each of its statements may take `timeout_s` seconds."""
-        limit = "" if timeout_s is None else f"; SET LOCAL statement_timeout = {_ms(timeout_s)}"
+        limit = "" if timeout_s is None else _limit(timeout_s)
         connection.execute(f"{self._preamble}{limit}".encode())
+        refresh(self._clock, connection)
 
     def commit(self, connection: PgConnection) -> None:
         """Commit what `begin` began. Raises `CommitUnknown` where the connection is lost."""
@@ -112,20 +119,38 @@ class PostgresDialect:
             verdicts = [self._alone(connection, batch.drafts[0])]
             commits = int(isinstance(verdicts[0], Change))
         if batch.snapshots:
-            commits += _keep(connection, batch.snapshots)
+            commits += self._keep(connection, batch.snapshots)
         return Committed(verdicts, commits)
 
     # Together, by remembered rows.
 
     def _together(self, connection: PgConnection, drafts: Sequence[Draft]) -> list[Verdict | None]:
         self._forget_if_reconnected(connection)
-        rows = self._known_rows(connection, drafts)
-        judged = [_judged_by(rows.get(draft.key), draft) for draft in drafts]
-        changes = {n: change for n, change in enumerate(judged) if change is not None}
-        if not changes:
-            return list(judged)
-        got = self._store(connection, drafts, changes)
-        return [change if n in got else None for n, change in enumerate(judged)]
+        changes: dict[int, Change] = {}
+        try:
+            with self._framed(connection):
+                rows = self._known_rows(connection, drafts)
+                changes |= _accepted(drafts, rows)
+                got = self._write(connection, drafts, changes) if changes else set[int]()
+        except psycopg.Error as error:
+            self._rows.clear()
+            if self.lost(connection):
+                raise CommitUnknown([changes.get(n) for n in range(len(drafts))]) from error
+            if concerns_all(error):
+                raise
+            _roll_back(connection)
+            return [None] * len(drafts)
+        self._remember(changes, got)
+        return [changes[n] if n in got else None for n in range(len(drafts))]
+
+    @contextmanager
+    def _framed(self, connection: PgConnection) -> Generator[None]:
+        """Make a transaction of statements, unless each is one by itself."""
+        if not self._bare:
+            self.begin(connection)
+        yield
+        if not self._bare:
+            connection.execute(b"COMMIT")
 
     def _forget_if_reconnected(self, connection: PgConnection) -> None:
         if self._connection is not connection or len(self._rows) > MAX_REMEMBERED:
@@ -149,30 +174,6 @@ class PostgresDialect:
             found.update(_read_rows(connection, missing))
         return found
 
-    def _store(
-        self,
-        connection: PgConnection,
-        drafts: Sequence[Draft],
-        changes: Mapping[int, Change],
-    ) -> set[int]:
-        """Store changes and return the numbers of those that were got."""
-        try:
-            if not self._bare:
-                self.begin(connection)
-            got = self._write(connection, drafts, changes)
-            if not self._bare:
-                connection.execute(b"COMMIT")
-        except psycopg.Error as error:
-            self._rows.clear()
-            if self.lost(connection):
-                raise CommitUnknown([changes.get(n) for n in range(len(drafts))]) from error
-            if error.sqlstate not in TRY_AGAIN:
-                raise
-            _roll_back(connection)
-            return set()
-        self._remember([changes[n] for n in got])
-        return got
-
     def _write(
         self,
         connection: PgConnection,
@@ -185,25 +186,52 @@ class PostgresDialect:
             self._clock.observe(answer[0][1])
         return {n for n, _ in answer}
 
-    def _remember(self, changes: Iterable[Change]) -> None:
-        for change in changes:
-            self._rows[change.row.tenant, change.row.session_id] = change.row
+    def _remember(self, changes: Mapping[int, Change], got: Collection[int]) -> None:
+        for n, change in changes.items():
+            row = change.row
+            if n in got:
+                self._rows[row.tenant, row.session_id] = row
+            else:
+                self._rows.pop((row.tenant, row.session_id), None)
+
+    def _keep(self, connection: PgConnection, snapshots: Sequence[SnapshotRow]) -> int:
+        """Keep snapshots, in a transaction of their own. They are disposable, and may fail."""
+        newest = {row[:3]: row for row in snapshots}
+        try:
+            with self._framed(connection):
+                columns = sql.snapshot_columns(list(newest.values()))
+                connection.execute(sql.UPSERT_SNAPSHOTS, columns)
+        except psycopg.Error:
+            _log.debug("snapshots were not kept", exc_info=True)
+            if not self.lost(connection):
+                _roll_back(connection)
+            return 0
+        return 1
 
     # Alone, by the row itself.
 
-    def _alone(self, connection: PgConnection, draft: Draft) -> Verdict:
+    def _alone(self, connection: PgConnection, draft: Draft) -> Verdict | None:
+        """Store an append, or return None while others keep its session locked."""
         for tries in range(1, MAX_TRIES + 1):
             try:
                 return self._locked(connection, draft)
             except psycopg.Error as error:
-                if self.lost(connection) or error.sqlstate not in TRY_AGAIN or tries == MAX_TRIES:
+                if self.lost(connection) or not self._may_wait(error, draft, tries):
                     raise
                 _roll_back(connection)
+                if error.sqlstate == LOCKED:
+                    return None
                 time.sleep(_PAUSE_S * tries)
         raise AssertionError
 
+    def _may_wait(self, error: psycopg.Error, draft: Draft, tries: int) -> bool:
+        if error.sqlstate == LOCKED:
+            return time.monotonic() - draft.submitted_s < self._patience_s
+        return error.sqlstate in TRY_AGAIN and tries < MAX_TRIES
+
     def _locked(self, connection: PgConnection, draft: Draft) -> Verdict:
         self.begin(connection)
+        connection.execute(_WAIT_BRIEFLY)  # all other sessions wait meanwhile
         verdict = self.append_within(connection, draft)
         if not isinstance(verdict, Change):
             connection.execute(b"ROLLBACK")
@@ -212,7 +240,7 @@ class PostgresDialect:
             self.commit(connection)
         except CommitUnknown as unknown:
             raise CommitUnknown([verdict]) from unknown
-        self._remember([verdict])
+        self._remember({0: verdict}, [0])
         return verdict
 
     def append_within(self, connection: PgConnection, draft: Draft) -> Verdict:
@@ -243,6 +271,11 @@ class PostgresDialect:
 
 def _begins(draft: Draft) -> bool:
     return draft.expected is not None and draft.expected.sequence == 0
+
+
+def _accepted(drafts: Sequence[Draft], rows: Mapping[Key, SessionRow | None]) -> dict[int, Change]:
+    judged = ((n, _judged_by(rows.get(draft.key), draft)) for n, draft in enumerate(drafts))
+    return {n: change for n, change in judged if change is not None}
 
 
 def _judged_by(row: SessionRow | None, draft: Draft) -> Change | None:
@@ -305,15 +338,13 @@ def _moved(n: int, change: Change) -> tuple[Any, ...]:
     return (n, *change.before[: 2 + sql.BEFORE], *change.row[2:])
 
 
-def _keep(connection: PgConnection, snapshots: Sequence[SnapshotRow]) -> int:
-    """Keep snapshots, in a transaction of their own. They are disposable: failing is no matter."""
-    newest = {row[:3]: row for row in snapshots}
-    try:
-        connection.execute(sql.UPSERT_SNAPSHOTS, sql.snapshot_columns(list(newest.values())))
-    except psycopg.Error:
-        _log.debug("snapshots were not kept", exc_info=True)
-        return 0
-    return 1
+def _limit(timeout_s: float) -> str:
+    """Return what bounds a transaction's statements, and the time between them."""
+    ms = _ms(timeout_s)
+    return (
+        f"; SET LOCAL statement_timeout = {ms}"
+        f"; SET LOCAL idle_in_transaction_session_timeout = {2 * ms}"
+    )
 
 
 def _ms(seconds: float) -> int:
@@ -324,6 +355,25 @@ def _ms(seconds: float) -> int:
 def _roll_back(connection: PgConnection) -> None:
     if connection.info.transaction_status != TransactionStatus.IDLE:
         connection.execute(b"ROLLBACK")
+
+
+def refresh(clock: DatabaseClock | None, connection: PgConnection) -> None:
+    """Ask the database for its time, where the last answer is old."""
+    if clock is not None and clock.is_stale:
+        clock.observe(_answer(connection, sql.SELECT_NOW))
+
+
+@contextmanager
+def reading(
+    connection: PgConnection, *, clock: DatabaseClock | None, preamble: str | None
+) -> Generator[None]:
+    """Frame what is read: in a transaction if there is a `preamble`. Keeps the clock right."""
+    if preamble is not None:
+        connection.execute(preamble.encode())
+    refresh(clock, connection)
+    yield
+    if preamble is not None:
+        connection.execute(b"COMMIT")
 
 
 def _answer(connection: PgConnection, statement: bytes) -> int:

@@ -16,8 +16,14 @@ from rainengine.core.errors import (
     TransactionTimeout,
 )
 
-TRY_AGAIN = frozenset({"40001", "40P01", "55P03"})
-"""Serialization failure, deadlock, lock timeout: rolled back for others' sake."""
+TRY_AGAIN = frozenset({"40001", "40P01"})
+"""Serialization failure, deadlock: rolled back for others' sake."""
+
+LOCKED = "55P03"
+"""The lock timeout: somebody else is busy with the row."""
+
+_OF_ALL = ("08", "25", "28", "42", "53", "57P", "58")
+"""How the states begin that any other statement would have met with as well."""
 
 _UNREACHABLE = (
     LedgerUnavailable,
@@ -129,12 +135,24 @@ _AT_LOGIN = {
 """What the server says before a session begins, where libpq keeps the SQLSTATE to itself."""
 
 
+def concerns_all(error: psycopg.Error) -> bool:
+    """Whether an error has nothing to do with what was to be stored."""
+    return error.sqlstate is None or error.sqlstate.startswith(_OF_ALL)
+
+
+def told(error: psycopg.Error) -> str:
+    """Return what the server said, in one line and without the rows that it quotes in details."""
+    said = error.diag.message_primary or str(error)
+    state = f"SQLSTATE {error.sqlstate}: " if error.sqlstate else ""
+    return state + "; ".join(line.strip() for line in said.splitlines() if line.strip())[:500]
+
+
 def translate_error(error: Exception) -> LedgerError | None:
     """Return the ledger's error for one that psycopg raised, None for any other."""
     if not isinstance(error, psycopg.Error):
         return None
     kind, advice = _meaning(error)
-    return kind(f"{advice} ({_said(error)})")
+    return kind(f"{advice} ({told(error)})")
 
 
 def _meaning(error: psycopg.Error) -> tuple[type[LedgerError], str]:
@@ -146,10 +164,3 @@ def _meaning(error: psycopg.Error) -> tuple[type[LedgerError], str]:
         text = str(error)
         return next((known for part, known in _AT_LOGIN.items() if part in text), _UNREACHABLE)
     return LedgerUnavailable, "nothing was stored"
-
-
-def _said(error: psycopg.Error) -> str:
-    """Return what the server said, in one line and without the rows that it quotes in details."""
-    said = error.diag.message_primary or str(error)
-    state = f"SQLSTATE {error.sqlstate}: " if error.sqlstate else ""
-    return state + "; ".join(line.strip() for line in said.splitlines() if line.strip())[:500]

@@ -16,6 +16,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 
 from rainengine.core.errors import TransactionMisused
+from rainengine.store_pg._errors import told
 
 _OPEN = frozenset({TransactionStatus.INTRANS, TransactionStatus.INERROR})
 
@@ -24,6 +25,8 @@ class LentConnection(Connection[tuple[Any, ...]]):
     """A connection whose transactions are not its user's to end."""
 
     _misused: str | None = None
+    reclaim: bytes = b""
+    """What undoes the settings of a transaction that its user may have changed."""
 
     def commit(self) -> None:
         """Refuse: what is to be stored is stored with the call's result."""
@@ -74,14 +77,24 @@ class PostgresLoan:
         if returned and status == TransactionStatus.INERROR:
             raise TransactionMisused("returned although a failed statement had ended it all")
         if returned:
+            self._reclaim()
             self._check_constraints()
+
+    def _reclaim(self) -> None:
+        """Undo settings: the ledger's own append comes next, durably and in its place."""
+        try:
+            self._connection.execute(self._connection.reclaim)
+        except psycopg.Error as error:
+            raise TransactionMisused(
+                f"left settings that cannot be undone: {told(error)}"
+            ) from error
 
     def _check_constraints(self) -> None:
         """Check what was put off now, and not at the commit, where it would look like our fault."""
         try:
             self._connection.execute(b"SET CONSTRAINTS ALL IMMEDIATE")
         except psycopg.IntegrityError as error:
-            raise TransactionMisused(f"left rows that break a constraint: {error}") from error
+            raise TransactionMisused(f"left rows that break a constraint: {told(error)}") from error
 
     def _found(self, status: TransactionStatus) -> bool:
         how = b"RELEASE" if status == TransactionStatus.INTRANS else b"ROLLBACK TO"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
@@ -14,13 +15,13 @@ from rainengine.core.abc import Clock
 from rainengine.core.errors import InvalidConfiguration
 from rainengine.store_pg._clock import DatabaseClock
 from rainengine.store_pg._connect import Server, parse_url
-from rainengine.store_pg._dialect import PostgresDialect
+from rainengine.store_pg._dialect import PostgresDialect, reading
 from rainengine.store_pg._schema import check_partitions, look_at, migrate_server, plain_server
 from rainengine.store_pg._signals import NotifySignals
 from rainengine.store_sql import (
     SqlLedgerStore,
     StoreSettings,
-    check_positive,
+    above_0,
     check_version,
     is_older,
     open_store,
@@ -29,10 +30,6 @@ from rainengine.store_sql import (
     read_settings,
     setting_kinds,
 )
-
-
-def _above_0(_: object, attribute: attrs.Attribute[int], value: int) -> None:
-    check_positive(attribute.name, value)
 
 
 @attrs.frozen(kw_only=True)
@@ -44,14 +41,14 @@ class PostgresSettings(StoreSettings):
     long the store tries to find out what became of a commit whose answer was lost, as long as the
     server is away. `transaction_connections` is how many transactional skills, and workers'
     transactions, may be under way at once. With `notify` other processes' `wait_past` learn of
-    appends by NOTIFY instead of polling. `pooler` keeps to what works through a pooler in
-    transaction mode: nothing prepared, no session settings, no LISTEN.
+    appends at once, by NOTIFY, and not only by polling. `pooler` keeps to what works through a
+    pooler in transaction mode: nothing prepared, no session settings, no LISTEN.
     """
 
-    statement_timeout_ms: int = attrs.field(default=15_000, validator=_above_0)
-    lock_timeout_ms: int = attrs.field(default=1_000, validator=_above_0)
-    settle_for_s: float = 10.0
-    transaction_connections: int = 2
+    statement_timeout_ms: int = attrs.field(default=15_000, validator=above_0)
+    lock_timeout_ms: int = attrs.field(default=1_000, validator=above_0)
+    settle_for_s: float = attrs.field(default=10.0, validator=above_0)
+    transaction_connections: int = attrs.field(default=2, validator=above_0)
     notify: bool = True
     pooler: bool = False
 
@@ -85,17 +82,18 @@ async def open_postgres_ledger(
     check_partitions(partitions)
     plain = plain_server(url)
     found = await trio.to_thread.run_sync(look_at, plain)
+    _check_encoding(found.encoding)
     if create and is_older(found.version):
         await trio.to_thread.run_sync(migrate_server, plain, partitions)
     else:
         check_version(found.version)
-    _check_encoding(found.encoding)
     server = Server(
         parameters=parse_url(url),
         statement_timeout_ms=settings.statement_timeout_ms,
         lock_timeout_ms=settings.lock_timeout_ms,
         pooler=settings.pooler,
-        lax=found.lax,
+        durability="on" if found.durability == "off" else found.durability,
+        search_path=found.search_path,
     )
     database_clock = DatabaseClock()
     database_clock.observe(found.now_ms)
@@ -103,11 +101,12 @@ async def open_postgres_ledger(
     connect_writer: Callable[[], Any] = server.connect_writer
     connect_reader: Callable[[], Any] = server.connect_reader
     connect_lent: Callable[[], Any] = server.connect_lent
+    judging = database_clock if clock is None else None
     async with (
         _signals(server, settings) as signals,
         open_store(
             PostgresDialect(
-                database_clock if clock is None else None, server.preamble, not settings.pooler
+                judging, server.preamble, not settings.pooler, settings.lock_timeout_ms / 1000
             ),
             connect_writer=connect_writer,
             connect_reader=connect_reader,
@@ -119,6 +118,9 @@ async def open_postgres_ledger(
             transaction_connections=settings.transaction_connections,
             settle_for_s=settings.settle_for_s,
             signals=signals,
+            frame_read=partial(
+                reading, clock=judging, preamble=server.preamble_to_read if server.pooler else None
+            ),
         ) as store,
     ):
         yield store

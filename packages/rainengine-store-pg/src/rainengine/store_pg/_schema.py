@@ -38,7 +38,8 @@ class Condition:
 
     version: str | None
     encoding: str
-    lax: bool
+    durability: str
+    search_path: str
     now_ms: int
 
 
@@ -95,7 +96,8 @@ def _condition(connection: PgConnection) -> Condition:
     return Condition(
         version=version,
         encoding=str(_value(connection, b"SHOW server_encoding")),
-        lax=_value(connection, b"SHOW synchronous_commit") == "off",
+        durability=str(_value(connection, b"SHOW synchronous_commit")),
+        search_path=str(_value(connection, b"SHOW search_path")),
         now_ms=int(str(_value(connection, sql.SELECT_NOW))),
     )
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 import os
-import select
+import selectors
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +22,6 @@ from hashlib import blake2b
 from queue import SimpleQueue
 
 import attrs
-import psycopg
 import trio
 
 from rainengine.store_pg._connect import PgConnection
@@ -75,8 +74,8 @@ class Notifier:
                     connection = self._connect()
                     connection.execute(_NO_WAITING)
                 connection.execute(_NOTIFY, (CHANNEL, payload))
-            except psycopg.Error:
-                _log.debug("a notification was not sent", exc_info=True)
+            except Exception:  # noqa: BLE001 - a thread that ends would never send again
+                _log.warning("a notification was not sent; others poll", exc_info=True)
                 _close(connection)
                 connection = None
         _close(connection)
@@ -129,8 +128,8 @@ class Listener:
         while not self._stopping:
             try:
                 self._listen()
-            except psycopg.Error:
-                _log.debug("the connection that listens was lost", exc_info=True)
+            except Exception:  # noqa: BLE001 - a thread that ends would never listen again
+                _log.warning("the connection that listens was lost; polling goes on", exc_info=True)
                 self._wait(None, _RETRY_S)
 
     def _listen(self) -> None:
@@ -143,8 +142,10 @@ class Listener:
                     self._heard(frozenset(notification.payload.split()))
 
     def _wait(self, connection: PgConnection | None, timeout_s: float | None) -> None:
-        sources = [self._wake[0], *([] if connection is None else [connection.fileno()])]
-        select.select(sources, [], [], timeout_s)
+        with selectors.DefaultSelector() as selector:
+            for source in (self._wake[0], *([] if connection is None else [connection.fileno()])):
+                selector.register(source, selectors.EVENT_READ)
+            selector.select(timeout_s)
 
 
 @attrs.define(eq=False)

@@ -22,6 +22,7 @@ from rainengine.store_sql._judgement import Change as Change
 from rainengine.store_sql._judgement import Verdict as Verdict
 from rainengine.store_sql._judgement import judge as judge
 from rainengine.store_sql._ledger import SqlLedger as SqlLedger
+from rainengine.store_sql._options import above_0 as above_0
 from rainengine.store_sql._options import check_positive as check_positive
 from rainengine.store_sql._options import read_flag as read_flag
 from rainengine.store_sql._options import read_number as read_number

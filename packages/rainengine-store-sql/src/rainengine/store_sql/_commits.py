@@ -21,7 +21,7 @@ from rainengine.store_sql._transactions import finish, meaning
 PAUSE_S = 0.05
 """Between two attempts to find out what became of a commit."""
 
-Answered: TypeAlias = tuple[Draft, Appended | LedgerError]
+Answered: TypeAlias = tuple[Draft, Appended | LedgerError | None]
 T = TypeVar("T")
 
 
@@ -64,13 +64,15 @@ class Committer(Generic[ConnectionT]):
     def commit(self, batch: Batch) -> Iterator[list[Answered]]:
         """Store a batch and yield the drafts with their answers, at first all that have one.
 
-        What the batch did not get to is tried alone, and holds up no others. Raises nothing.
+        What the batch did not get to is then tried alone; None stands for what somebody else is
+        still busy with, and is to be tried again later. Raises nothing.
         """
         self._batches += 1
         judged = list(zip(batch.drafts, self._verdicts(batch), strict=True))
         yield [(draft, self._answer(verdict)) for draft, verdict in judged if verdict is not None]
         for draft in [draft for draft, verdict in judged if verdict is None]:
-            yield [(draft, self._answer(self._alone(draft)))]
+            (verdict,) = self._verdicts(Batch([draft]))
+            yield [(draft, None if verdict is None else self._answer(verdict))]
 
     def transact(self, transaction: Transaction) -> Done | BaseException:
         """Do what a transaction is for, alone, and return what came of it. Raises nothing."""
@@ -137,10 +139,6 @@ class Committer(Generic[ConnectionT]):
             return self._settle(batch, lost)
         except Exception as error:  # noqa: BLE001 - every waiting caller gets an answer
             return self._after(error, batch)
-
-    def _alone(self, draft: Draft) -> Verdict:
-        (verdict,) = self._verdicts(Batch([draft]))
-        return LedgerUnavailable("the storage did not get to it") if verdict is None else verdict
 
     def _attempt(self, batch: Batch) -> Sequence[Verdict | None]:
         committed = self._on_connection(

@@ -51,8 +51,9 @@ class Batch(NamedTuple):
 class Committed(NamedTuple):
     """What became of a batch: a verdict a draft, and whether there was anything to commit.
 
-    None stands for a draft that was not got to, and is to be tried alone. A batch of one draft
-    comes to a verdict.
+    None stands for a draft that was not got to, and is to be tried alone; in a batch of one, for
+    a session that somebody else is busy with, to be tried again soon. The dialect sees by the
+    draft's `submitted_s` (monotonic) when to give up.
     """
 
     verdicts: Sequence[Verdict | None]

@@ -54,6 +54,11 @@ def read_number(name: str, text: str, kind: type[NumberT]) -> NumberT:
     return check_positive(name, number)
 
 
+def above_0(_: object, attribute: attrs.Attribute[Any], value: float) -> None:
+    """Validate a field of settings. Raises `InvalidConfiguration`."""
+    check_positive(attribute.name, value)
+
+
 def check_positive(name: str, number: NumberT) -> NumberT:
     """Return the number. Raises `InvalidConfiguration` unless it is above 0 and finite."""
     if not 0 < number < float("inf"):

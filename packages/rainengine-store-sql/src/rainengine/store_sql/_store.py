@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 
 import attrs
 import trio
@@ -16,6 +16,7 @@ from rainengine.store_sql._dialect import ConnectionT, Dialect
 from rainengine.store_sql._guard import DeadlineGuard
 from rainengine.store_sql._ledger import Parts
 from rainengine.store_sql._lending import LendingWriter
+from rainengine.store_sql._options import above_0
 from rainengine.store_sql._pool import Pool
 from rainengine.store_sql._readers import Readers
 from rainengine.store_sql._sql_store import SqlLedgerStore
@@ -33,14 +34,14 @@ class StoreSettings:
     (or `LedgerBusy`, where it had not been begun). `max_pending` is how many appends may be
     under way before callers wait for room. `poll_s` is how often `wait_past` looks for what
     other processes wrote. `readers` is the number of reading connections, `max_payload_bytes`
-    the largest record.
+    the largest record. Raises `InvalidConfiguration` for what is not above 0.
     """
 
-    append_timeout_s: float = 30.0
-    max_pending: int = 1024
-    poll_s: float = 0.25
-    readers: int = 4
-    max_payload_bytes: int = MAX_PAYLOAD_BYTES
+    append_timeout_s: float = attrs.field(default=30.0, validator=above_0)
+    max_pending: int = attrs.field(default=1024, validator=above_0)
+    poll_s: float = attrs.field(default=0.25, validator=above_0)
+    readers: int = attrs.field(default=4, validator=above_0)
+    max_payload_bytes: int = attrs.field(default=MAX_PAYLOAD_BYTES, validator=above_0)
 
 
 @asynccontextmanager
@@ -57,6 +58,7 @@ async def open_store(
     transaction_connections: int = 0,
     settle_for_s: float = 0,
     signals: Signals | None = None,
+    frame_read: Callable[[ConnectionT], AbstractContextManager[object]] = nullcontext,
 ) -> AsyncGenerator[SqlLedgerStore]:
     """Run a store over a database whose schema is in place.
 
@@ -68,15 +70,15 @@ async def open_store(
     What became of a commit whose answer was lost is asked for `settle_for_s` seconds, as long
     as the database is away, before the answer is `AppendUnknown`.
     By `signals` the processes on one database learn of each other's appends.
+    `frame_read` is entered around whatever is read on a connection.
     Leaving the block stores what is still queued.
     """
     sql = statements(placeholder)
     committer = Committer(dialect, connect_writer, sql, settle_for_s)
     watchers = Watchers(settings.poll_s, signals)
     writer = Writer(committer, watchers.moved, settings.max_pending)
-    readers = Readers(
-        dialect, Pool(connect_reader, dialect.lost), trio.CapacityLimiter(settings.readers)
-    )
+    limiter = trio.CapacityLimiter(settings.readers)
+    readers = Readers(dialect, Pool(connect_reader, dialect.lost), limiter, frame_read)
     pooled = lent = None
     if transaction_connections:
         limiter = trio.CapacityLimiter(transaction_connections)

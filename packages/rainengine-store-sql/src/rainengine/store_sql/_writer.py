@@ -17,7 +17,8 @@ Rules.
    What has to wait for the next batch keeps its place.
 4. A refusal concerns its own append. An error of the storage concerns the batch.
    Any other error may be one append's fault: each is tried alone. So is what a batch did not get
-   because another process is busy with it; the others have their answers by then.
+   because another process is busy with it; the others have their answers by then. What that
+   process does not let go of is put back, so that the others' next batch has its turn.
 5. After any error the connection is closed, which rolls back; the next batch opens a new one.
    Working out which state a connection is in after a failed ROLLBACK is not worth the doubt.
 6. From the moment it is queued, an append is waited for whatever is cancelled, but not for ever:
@@ -158,7 +159,8 @@ class Writer(Generic[ConnectionT]):
 
     def _deliver(self, answered: Sequence[Answered]) -> None:
         for draft, result in answered:
-            self._finish(draft, result)
+            if result is not None:
+                self._finish(draft, result)
             if isinstance(result, Appended):
                 self._moved(draft.key, result)
 
@@ -219,6 +221,7 @@ class Writer(Generic[ConnectionT]):
         batch = self._next_batch()
         if batch is not None:
             for answered in self._committer.commit(batch):
+                self._waiting.extend([draft for draft, result in answered if result is None])
                 self._tell(self._deliver, answered)
         transaction = self._next_transaction()
         if transaction is not None:

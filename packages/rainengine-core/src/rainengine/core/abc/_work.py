@@ -68,8 +68,15 @@ class OutboxEntry:
 
     @property
     def key(self) -> str:
-        """The row's own name, the same at every attempt: receivers know repetitions by it."""
-        return f"{self.tenant}/{self.session_id}/{self.sequence}/{self.ordinal}"
+        """The row's own name, the same at every attempt: receivers know repetitions by it.
+
+        Tenant, session id, sequence and ordinal, with slashes between them; a slash or percent
+        sign within one is percent-encoded.
+        """
+        tenant, session_id = (
+            part.replace("%", "%25").replace("/", "%2F") for part in (self.tenant, self.session_id)
+        )
+        return f"{tenant}/{session_id}/{self.sequence}/{self.ordinal}"
 
 
 @attrs.frozen(kw_only=True)
