@@ -218,10 +218,13 @@ async def test_the_right_engine_is_found(site: Any) -> None:
     """Each run goes to the engine of its agent, whatever the listing says of the session."""
     await site.submit(agent="a", text="one")
     await site.submit(agent="b", text="two")
+    await site.submit(agent="a", text="once more")
     await site.submit("t", agent="b", text="three")
-    async with site.working(site.worker(agents={None, "a", "b"})):
+    worker = site.worker(agents={None, "a", "b"})
+    async with site.working(worker):
         await trio.sleep(2)
-    assert ["one", "two"] == await site.answers()
+    assert 0 == worker.stats().waiting_for_agent
+    assert ["one", "two", "once more"] == await site.answers()
     assert ["three"] == await site.answers("t")
 
 

@@ -90,7 +90,10 @@ async def test_one_pass_may_be_drained(site: Any) -> None:
 
 
 def test_passes_may_be_runs_of_trio(new_site: Any, run_trio: Any) -> None:
-    """What one pass put off is tried by the next, even where its times mean something else."""
+    """What one pass put off is tried by the next, even where its times mean something else.
+
+    In between, outside of trio, the numbers can be asked for.
+    """
     site = new_site()
     agents = {None}
     worker = site.worker(agents=agents)
@@ -101,6 +104,7 @@ def test_passes_may_be_runs_of_trio(new_site: Any, run_trio: Any) -> None:
         return await worker.run_once()
 
     assert 1 == run_trio(first).waiting_for_agent
+    assert ("late",) == worker.stats().missing_agents
     agents.add("late")
     done = run_trio(worker.run_once)
     assert (1, 0) == (done.runs, done.waiting_for_agent)

@@ -9,7 +9,7 @@ import attrs
 
 from rainengine.core import AgentEngine, ContinueRequest
 from rainengine.core.abc import Clock, DueSession
-from rainengine.core.errors import AgentMismatch, LedgerError
+from rainengine.core.errors import LedgerError
 from rainengine.runtime._engines import Engines
 from rainengine.runtime._lane import AWAY, ELSEWHERE, Verdict
 from rainengine.runtime._patience import Key, key_of
@@ -40,11 +40,11 @@ class Driver:
             verdict = await self._advance(session, engine)
         except AWAY:
             raise
-        except (AgentMismatch, *ELSEWHERE):
+        except ELSEWHERE:
             del self._holders[key_of(session)]
             raise
         except Exception:
-            with suppress(LedgerError):  # so that a worker with other code can try at once
+            with suppress(LedgerError):  # so that another agent, or a worker with other code, can try at once
                 await self.let_go(session)
             raise
         if verdict != "again":

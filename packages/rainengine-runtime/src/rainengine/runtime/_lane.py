@@ -25,10 +25,12 @@ from rainengine.core.errors import (
     AppendUnknown,
     FenceLost,
     LeaseHeld,
+    LedgerBusy,
     LedgerError,
     LedgerUnavailable,
     SessionBusy,
     SessionNotFound,
+    TransactionTimeout,
 )
 from rainengine.core.records import RetryPolicy
 from rainengine.runtime._engines import NoEngine
@@ -43,8 +45,11 @@ Verdict: TypeAlias = Literal["done", "again", "nothing"]
 ELSEWHERE = (SessionBusy, LeaseHeld, FenceLost, SessionNotFound)
 """Somebody else has the session, or it is gone."""
 
+OCCUPIED = (LedgerBusy, TransactionTimeout)
+"""The ledger does not get to this session: somebody keeps it locked, or it takes too long."""
+
 AWAY = (LedgerUnavailable, AppendUnknown)
-"""The ledger is away."""
+"""The ledger is away, unless it is `OCCUPIED`."""
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -233,6 +238,9 @@ class Lane:
     async def _attempt(self, session: DueSession) -> Verdict:
         try:
             verdict = await self.work(session)
+        except OCCUPIED:
+            self.shift.counts.busy += 1
+            self._rest_briefly(session)
         except AWAY as error:
             self.shift.notice(error)
             return "again"
@@ -256,9 +264,8 @@ class Lane:
         return verdict
 
     def _rest_briefly(self, session: DueSession) -> None:
-        settings = self.shift.settings
-        policy = _doubling(settings.poll_interval_s, settings.agent_retry_s)
-        self.resting.rest(key_of(session), policy)
+        poll_s = self.shift.settings.poll_interval_s
+        self.resting.rest(key_of(session), _doubling(poll_s, 4 * poll_s))
 
     def _rest_for_agent(self, session: DueSession, agent: str) -> None:
         retry_s = self.shift.settings.agent_retry_s

@@ -94,7 +94,8 @@ class Resting:
 
 def _is_past(rest: _Rest) -> bool:
     """Whether a session was not seen again when it could have been: others have seen to it."""
-    return trio.current_time() > rest.until + _PAST_AFTER_S
+    # Numbers may be asked for from anywhere, and outside of trio there is no time.
+    return trio.lowlevel.in_trio_run() and trio.current_time() > rest.until + _PAST_AFTER_S
 
 
 @attrs.define(eq=False)

@@ -18,11 +18,10 @@ from rainengine.core.abc import (
     OutboxPublisher,
     WorkQueue,
 )
-from rainengine.core.errors import InvalidConfiguration
+from rainengine.core.errors import InvalidConfiguration, LedgerError
 from rainengine.runtime._crew import Crew, Parts, assemble
 from rainengine.runtime._delivering import Deliverer
 from rainengine.runtime._engines import EngineFor, Engines
-from rainengine.runtime._lane import AWAY
 from rainengine.runtime._patience import Key
 from rainengine.runtime._settings import WorkerSettings
 from rainengine.runtime._shift import Shift
@@ -57,7 +56,6 @@ class Worker:
         clock: Clock | None = None,
         ids: IdSource | None = None,
     ) -> None:
-        self._settings = settings
         engines = Engines(
             store=store,
             engine_for=engine_for,
@@ -115,7 +113,7 @@ class Worker:
         if crew is None:
             return
         crew.shift.end()
-        latest = trio.current_time() + self._settings.drain_timeout_s
+        latest = trio.current_time() + self._parts.settings.drain_timeout_s
         crew.scope.deadline = min(crew.scope.deadline, latest)
         await crew.over.wait()
 
@@ -162,7 +160,7 @@ async def _discard_now_and_then(shift: Shift, deliverer: Deliverer) -> None:
 async def _discard(shift: Shift, deliverer: Deliverer) -> None:
     try:
         await deliverer.discard()
-    except AWAY as error:
+    except LedgerError as error:
         shift.notice(error)
 
 
