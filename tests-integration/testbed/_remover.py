@@ -19,9 +19,11 @@ PATIENCE_S = 5.0
 
 def remove(folder: Path) -> None:
     """End the server in `folder`, at once, and delete everything."""
+    data = (folder / "data").resolve()
     with suppress(FileNotFoundError, IndexError, ProcessLookupError):
-        _end(folder / "data" / "postmaster.pid")
-    shutil.rmtree(folder, ignore_errors=True)
+        _end(data / "postmaster.pid")
+    for place in (data, folder):
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def _end(lock: Path) -> None:

