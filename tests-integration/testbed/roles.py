@@ -165,7 +165,7 @@ async def _work(report: Report, job: WorkerJob) -> None:
     def engine_for(ledger: Ledger, agent: str | None) -> AgentEngine:
         return make_engine(ledger, receiver, after, owner=job.owner, lease_ttl_ms=job.ttl_ms)
 
-    settings = WorkerSettings(poll_interval_s=job.ttl_ms / 1000 / 4, max_concurrent=job.concurrency)
+    settings = WorkerSettings(poll_interval_s=job.poll_s, max_concurrent=job.concurrency)
     async with open_postgres_ledger(job.url) as store, trio.open_nursery() as nursery:
         worker = Worker(store, engine_for, settings=settings)
         await nursery.start(worker.run)

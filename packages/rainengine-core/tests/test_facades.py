@@ -128,6 +128,21 @@ async def test_another_agents_run_is_left_alone(stage: Any) -> None:
     assert (await stage.stored(), stage.provider.requests) == (before, [])
 
 
+async def test_engines_of_one_owner_take_turns(stage: Any) -> None:
+    """An engine sees that another one of its owner has ended the run that was ahead of its own."""
+    from rainengine.core import Agent
+
+    one = stage.engine([Respond("a"), Respond("c"), Respond("e")], agent=Agent(name="one"))
+    other = stage.engine([Respond("b"), Respond("d")], agent=Agent(name="other"))
+    for key, engine in zip("abcd", (one, other) * 2, strict=True):
+        await engine.submit(stage.request(key))
+    answers = [(await engine.advance(stage.go_on)).outcome for engine in (one, other) * 2]
+    assert list("abcd") == [outcome.response for outcome in answers]
+    await other.submit(stage.request("e"))
+    with pytest.raises(AgentMismatch):
+        await one.advance(stage.request("f"))
+
+
 async def test_a_request_behind_another_agents_run_is_refused(stage: Any) -> None:
     """A new trigger behind another agent's run is not stored, and the session stays free."""
     from rainengine.core import Agent

@@ -15,7 +15,14 @@ from hypothesis import strategies as st
 
 from rainengine.core import CallSkills, Continue, ContinueRequest, EnginePolicy, Respond
 from rainengine.core.abc import LeaseChange
-from rainengine.core.errors import FenceLost, LedgerCorrupt, LedgerUnavailable, SessionBusy
+from rainengine.core.errors import (
+    AppendUnknown,
+    FenceLost,
+    LedgerCorrupt,
+    LedgerError,
+    LedgerUnavailable,
+    SessionBusy,
+)
 from rainengine.core.testing._forwarding import Forwarding
 
 
@@ -217,9 +224,10 @@ async def test_a_holder_that_was_stopped_finds_out_at_once(stage: Any) -> None:
     assert trio.current_time() - began == pytest.approx(60)
 
 
-async def test_a_heartbeat_that_fails_ends_nothing(stage: Any) -> None:
+@pytest.mark.parametrize("error", [LedgerUnavailable("away"), AppendUnknown("perhaps")])
+async def test_a_heartbeat_that_fails_ends_nothing(stage: Any, error: LedgerError) -> None:
     """A ledger that is away for heartbeats alone is tried again, and does not end the step."""
-    ledger = BeatingLedger(stage.ledger, raising(LedgerUnavailable("away")))
+    ledger = BeatingLedger(stage.ledger, raising(error))
     engine = stage.engine(waiting(35), ledger=ledger)
     assert (await engine.advance(stage.request())).outcome.response == "x"
     assert len(ledger.beats) == 3

@@ -11,10 +11,12 @@ import trio
 from rainengine.core import Respond
 from rainengine.core.errors import (
     AppendUnknown,
+    LedgerBusy,
     LedgerClosed,
     LedgerCorrupt,
     LedgerFull,
     LedgerUnavailable,
+    TransactionTimeout,
 )
 from rainengine.core.testing import (
     CrashingLedger,
@@ -40,19 +42,20 @@ class Moody:
         class Store(base):  # type: ignore[misc]
             error: Exception | None = None
             only_appends = False
+            only_session: str | None = None
             asked: list[float]
 
             async def due(self, kind: str, **options: Any) -> Any:
                 self.asked.append(trio.current_time())
-                if self.error is not None and not self.only_appends:
+                if self.error is not None and not self.only_appends and not self.only_session:
                     raise self.error
                 return await super().due(kind, **options)
 
-            async def append(self, *args: Any, **options: Any) -> Any:
-                if self.error is not None:
+            async def append(self, session_id: str, *args: Any, **options: Any) -> Any:
+                if self.error is not None and self.only_session in (None, session_id):
                     self.asked.append(trio.current_time())
                     raise self.error
-                return await super().append(*args, **options)
+                return await super().append(session_id, *args, **options)
 
         store = Store(site.clock, backing=site.store)
         store.asked = []
@@ -74,6 +77,22 @@ async def test_a_poisoned_session_holds_up_no_other(site: Any, caplog: Any) -> N
     shown = [record for record in caplog.records if record.levelname == "ERROR"]
     assert 1 == len(shown)
     assert LedgerCorrupt is shown[0].exc_info[0]
+
+
+@pytest.mark.parametrize("error", [LedgerBusy("locked"), TransactionTimeout("slow")])
+async def test_a_locked_session_holds_up_no_other(site: Any, error: Any, caplog: Any) -> None:
+    """A session that somebody keeps locked rests by itself: the ledger is not away."""
+    for number in range(20):
+        await site.submit(f"s{number:02}")
+    store = Moody(site)
+    store.error, store.only_session = error, "s03"
+    worker = site.worker(store=store, max_concurrent=1)
+    async with site.working(worker):
+        await site.until(lambda: worker.stats().runs == 19, within_s=5)
+        assert (0, 0) == (worker.stats().outages, worker.stats().errors)
+        store.error = None
+        await site.until(lambda: worker.stats().runs == 20, within_s=60)
+    assert [] == [record for record in caplog.records if record.levelname != "DEBUG"]
 
 
 async def test_each_kind_of_error_is_shown_once(site: Any, caplog: Any) -> None:

@@ -44,7 +44,9 @@ class Driver:
             del self._holders[key_of(session)]
             raise
         except Exception:
-            with suppress(LedgerError):  # so that another agent, or a worker with other code, can try at once
+            with suppress(
+                LedgerError
+            ):  # so that another agent, or a worker with other code, can try at once
                 await self.let_go(session)
             raise
         if verdict != "again":

@@ -199,6 +199,8 @@ class AgentEngine:
     async def _advance(
         self, session: OpenSession, request: ProcessRequest | ContinueRequest
     ) -> AdvanceResult:
+        if session.tenure.holding and not self._is_next(session) and not await session.refresh():
+            raise Outdated
         if isinstance(request, ContinueRequest):
             return await self._continue(session)
         accepted = await self._intake.accept(session, request)
@@ -206,6 +208,15 @@ class AgentEngine:
             return await self._repeat(session, accepted)
         outcome = await self._stepper.step(session)
         return self._result(session, accepted, outcome)
+
+    def _is_next(self, session: OpenSession) -> bool:
+        """Whether the next run, as far as is known, is this engine's.
+
+        If not, another engine of the same owner may have taken it on without this one's knowing.
+        """
+        projection = session.projection
+        run = projection.run or next(iter(projection.queue), None)
+        return run is None or run.agent.name == self._agent.name
 
     async def _continue(self, session: OpenSession) -> AdvanceResult:
         if session.tenure.may_be_behind() and not await session.refresh():

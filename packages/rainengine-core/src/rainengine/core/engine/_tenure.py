@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 
 from rainengine.core.abc import Clock, Lease, LeaseChange, SessionLeases
-from rainengine.core.errors import LedgerUnavailable
+from rainengine.core.errors import AppendUnknown, LedgerUnavailable
 from rainengine.core.records import CoordinationClaim, Head
 
 
@@ -121,7 +121,7 @@ class Tenure:
             return await self.leases.heartbeat(
                 self.session_id, owner=owner, fence=self.fence, ttl_ms=ttl_ms
             )
-        except LedgerUnavailable:
+        except (LedgerUnavailable, AppendUnknown):
             return None
         finally:
             self._extended_at_ms = began_ms
