@@ -49,6 +49,12 @@ DISORDER = {
     "incomplete": "DROP TABLE rainengine_records CASCADE",
     "hidden": "REVOKE SELECT ON ALL TABLES IN SCHEMA public FROM app",
     "unwritable": "REVOKE INSERT ON ALL TABLES IN SCHEMA public FROM app",
+    "slow": """
+        CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql
+        AS 'BEGIN PERFORM pg_sleep(1); RETURN NEW; END';
+        CREATE TRIGGER dawdle BEFORE INSERT ON rainengine_records
+        FOR EACH ROW EXECUTE FUNCTION dawdle()
+    """,
     "standby": "ALTER DATABASE standby SET default_transaction_read_only = on",
 }
 TIMEOUT_S = 2
@@ -239,28 +245,30 @@ async def test_a_server_that_only_reads_is_told(
             await ledger.append("s", [_note()], expected=await ledger.head("s"))
 
 
-@pytest.mark.parametrize(
-    ("settings", "kind", "words"),
-    [
-        (PostgresSettings(statement_timeout_ms=100), TransactionTimeout, "statement_timeout_ms"),
-        (PostgresSettings(lock_timeout_ms=100), LedgerBusy, "kept the rows locked"),
-    ],
-)
-async def test_what_takes_too_long_is_cancelled(
-    settings: PostgresSettings,
-    kind: type[RainEngineError],
-    words: str,
-    guarded: Guarded,
-    caplog: pytest.LogCaptureFixture,
+async def test_a_statement_that_takes_too_long_is_cancelled(
+    guarded: Guarded, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A statement, or a wait for a lock, beyond its limit is told, and nothing is stored."""
+    """A server that is slower than `statement_timeout_ms` is told, and nothing is stored."""
+    settings = PostgresSettings(statement_timeout_ms=100)
+    async with open_postgres_ledger(guarded.url("slow"), settings=settings) as ledger:
+        empty = await ledger.head("s")
+        with _told(TransactionTimeout, "raise statement_timeout_ms", caplog):
+            await ledger.append("s", [_note()], expected=empty)
+        assert await ledger.head("s") == empty
+
+
+async def test_a_lock_that_others_keep_is_not_waited_for(
+    guarded: Guarded, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Beyond `lock_timeout_ms` a table that somebody keeps locked is told; nothing is stored."""
+    settings = PostgresSettings(lock_timeout_ms=100)
     async with open_postgres_ledger(guarded.url(), settings=settings) as ledger:
-        first = await ledger.append(words, [_note()], expected=None)
+        first = await ledger.append("locked", [_note()], expected=None)
         with psycopg.connect(guarded.url()) as connection:
             connection.execute("LOCK TABLE rainengine_records IN ACCESS EXCLUSIVE MODE")
-            with _told(kind, words, caplog):
-                await ledger.append(words, [_note()], expected=first.head)
-        assert await ledger.head(words) == first.head
+            with _told(LedgerBusy, "kept the rows locked", caplog):
+                await ledger.append("locked", [_note()], expected=first.head)
+        assert await ledger.head("locked") == first.head
 
 
 async def test_a_full_disk_is_told_and_survived(
