@@ -177,7 +177,8 @@ def decode(kind: str, version: int, payload: str | bytes) -> Record:
         return _unknown(kind, version, payload)
     try:
         if version == shape.version:
-            return cast(Record, _decoder(shape).decode(payload))
+            record: Record = _decoder(shape).decode(payload)  # `cast` would be called each time
+            return record
         return cast(Record, read_older(shape, version, payload))
     except _FromTheFuture:
         return _unknown(kind, version, payload)

@@ -102,41 +102,50 @@ class OpenSession:
 
     async def _more_records(self) -> bool:
         before = self.head.sequence
-        for record in await self._read_from(before):
-            self._take_in(record)
+        await self._take_in_pages(await self._page(before))
         return self.head.sequence > before
 
     async def _read_tail(self) -> bool:
         known = self.head.sequence
-        tail = await self._read_from(max(known - 1, 0))
-        if known:
-            if not tail or tail[0].sequence != known or tail[0].hash != self.head.hash:
-                self.stale = True
-                return False
-            del tail[0]
-        for record in tail:
-            self._take_in(record)
+        page = await self._page(max(known - 1, 0))
+        if known and (not page or (page[0].sequence, page[0].hash) != (known, self.head.hash)):
+            self.stale = True
+            return False
+        await self._take_in_pages(page, known=1 if known else 0)
         return True
+
+    async def _take_in_pages(self, page: Sequence[StoredRecord], *, known: int = 0) -> None:
+        """Take in a page, but for the first records that are `known`, and all pages after it."""
+        while True:
+            self._take_in(page[known:])
+            if len(page) < _PAGE:
+                return
+            page, known = await self._page(page[-1].sequence), 0
+
+    async def _page(self, after: int) -> Sequence[StoredRecord]:
+        return await self.backing.ledger.read(self.session_id, after=after, limit=_PAGE)
 
     async def _read_from(self, after: int) -> list[StoredRecord]:
         records: list[StoredRecord] = []
         while True:
-            page = await self.backing.ledger.read(self.session_id, after=after, limit=_PAGE)
+            page = await self._page(after)
             records += page
             if len(page) < _PAGE:
                 return records
             after = page[-1].sequence
 
-    def _take_in(self, record: StoredRecord) -> None:
-        try:
-            fold(self.projection, record.sequence, record)
-        except (LookupError, ValueError, TypeError, AttributeError) as error:
-            self.stale = True
-            raise LedgerCorrupt(
-                f"record {record.sequence} of session {self.session_id!r} does not fit those"
-                " before it: verify the session, and restore it from a backup or an export"
-            ) from error
-        self.head = Head(record.sequence, record.hash)
+    def _take_in(self, records: Sequence[StoredRecord]) -> None:
+        for record in records:
+            try:
+                fold(self.projection, record.sequence, record)
+            except (LookupError, ValueError, TypeError, AttributeError) as error:
+                self.stale = True
+                raise LedgerCorrupt(
+                    f"record {record.sequence} of session {self.session_id!r} does not fit those"
+                    " before it: verify the session, and restore it from a backup or an export"
+                ) from error
+        if records:
+            self.head = Head(records[-1].sequence, records[-1].hash)
 
     # Appending.
 
@@ -253,16 +262,14 @@ class OpenSession:
         """Take in the intake that came right before an append at whatever head there was."""
         missing = first_sequence - 1 - self.head.sequence
         if missing > 0:
-            for record in (await self._read_from(self.head.sequence))[:missing]:
-                self._take_in(record)
+            self._take_in((await self._read_from(self.head.sequence))[:missing])
 
     async def take_in_intake(self, conflict: SequenceConflict) -> None:
         """Take in what came before an append that was refused; raise where it is no intake."""
         tail = await self._read_from(self.head.sequence)
         if not tail or not all(stored.kind in INTAKE_KINDS for stored in tail):
             raise conflict
-        for record in tail:
-            self._take_in(record)
+        self._take_in(tail)
 
     # Holding.
 
