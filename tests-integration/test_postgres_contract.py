@@ -26,18 +26,18 @@ def other_process() -> Iterator[OtherProcess]:
     process.end()
 
 
-@pytest.fixture(scope="module", params=["two handles", "two processes", "partitions"])
+@pytest.fixture(scope="module", params=["two handles", "two processes, partitions"])
 def maker(
     request: pytest.FixtureRequest, empty_ledgers: EmptyLedgers, other_process: OtherProcess
 ) -> Iterator[LedgerMaker]:
     """One database for all checks: each works under new tenants."""
-    partitions = 4 if request.param == "partitions" else None
-    empty_ledgers.prepare(partitions)
-    with empty_ledgers.copied(partitions) as url:
-        if request.param == "two processes":
-            yield TwoProcesses(url=url, other=other_process)
-        else:
+    if request.param == "two handles":
+        with empty_ledgers.copied() as url:
             yield PostgresMaker(url=url)
+        return
+    empty_ledgers.prepare(4)
+    with empty_ledgers.copied(4) as url:
+        yield TwoProcesses(url=url, other=other_process)
 
 
 @pytest.mark.parametrize("check", [*LEDGER_CHECKS, *WORK_CHECKS], ids=lambda check: check.__name__)
