@@ -257,15 +257,19 @@ class Lane:
 
     def _judged(self, session: DueSession, verdict: Verdict) -> Verdict:
         if verdict == "nothing":
-            self._rest_briefly(session)
+            self._rest_up_to(self.shift.settings.agent_retry_s, session)
         else:
             self.shift.outage.over(asking=False)
             self.resting.settled(key_of(session))
         return verdict
 
     def _rest_briefly(self, session: DueSession) -> None:
-        poll_s = self.shift.settings.poll_interval_s
-        self.resting.rest(key_of(session), _doubling(poll_s, 4 * poll_s))
+        """Others have it: look again soon, as they may die."""
+        self._rest_up_to(4 * self.shift.settings.poll_interval_s, session)
+
+    def _rest_up_to(self, longest_s: float, session: DueSession) -> None:
+        policy = _doubling(self.shift.settings.poll_interval_s, longest_s)
+        self.resting.rest(key_of(session), policy)
 
     def _rest_for_agent(self, session: DueSession, agent: str) -> None:
         retry_s = self.shift.settings.agent_retry_s
