@@ -8,15 +8,18 @@ all that was accepted, provided that the rows still are the same (`_statements.p
 Rules.
 
 1. Only an acceptance may rest on a remembered row. Whatever was refused by one, or not got by the
-   statement because it has changed or is locked, is tried alone: the row is locked, read, judged
-   by what it really says and by the database's time, and written in the same transaction.
+   statement because it has changed or is locked, is tried once more by rows that are read anew,
+   and then alone: the row is locked, read, judged by what it really says and by the database's
+   time, and written in the same transaction.
 2. What depends on the time, taking over a lease that has run out, is always decided that way.
 3. A connection that is lost while a commit is under way leaves its outcome unknown, whatever the
    server said last. Any other error means that the transaction was rolled back.
 4. Deadlocks and serialization failures cannot come from these statements under READ COMMITTED, but
    from others' or from settings of the database: they are tried again, alone. So is whatever may
    be one append's fault.
-5. While the writer waits for a row all other sessions wait: so it waits briefly, and comes back.
+5. A session that others have written to is not remembered, unless somebody holds its lease: who
+   writes to it next would hardly ever be right about it.
+6. While the writer waits for a row all other sessions wait: so it waits briefly, and comes back.
 
 Rejected: `UPDATE … FROM unnest(…)` without SKIP LOCKED (deadlocks between processes);
 `ON CONFLICT DO NOTHING` on records (a gap under a moved head); comparing the head only (an append
@@ -27,7 +30,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeAlias, cast
 
@@ -82,6 +85,7 @@ class PostgresDialect:
     _bare: bool
     _patience_s: float
     _rows: dict[Key, SessionRow] = attrs.field(factory=dict[Key, SessionRow])
+    _shared: dict[Key, None] = attrs.field(factory=dict[Key, None])
     _connection: PgConnection | None = None
 
     def begin(self, connection: PgConnection, timeout_s: float | None = None) -> None:
@@ -125,23 +129,38 @@ class PostgresDialect:
     # Together, by remembered rows.
 
     def _together(self, connection: PgConnection, drafts: Sequence[Draft]) -> list[Verdict | None]:
+        """Try what is remembered, and once more what others have changed, by rows read anew."""
         self._forget_if_reconnected(connection)
+        got: dict[int, Change] = {}
+        self._attempt(connection, drafts, got)
+        if len(got) < len(drafts):
+            for n, draft in enumerate(drafts):
+                if n not in got:
+                    self._rows.pop(draft.key, None)
+            self._attempt(connection, drafts, got)
+        return [got.get(n) for n in range(len(drafts))]
+
+    def _attempt(
+        self, connection: PgConnection, drafts: Sequence[Draft], got: dict[int, Change]
+    ) -> None:
+        """Store what is not `got` yet and is accepted by the rows as they are known; add it."""
         changes: dict[int, Change] = {}
+        left = {n: draft for n, draft in enumerate(drafts) if n not in got}
         try:
             with self._framed(connection):
-                rows = self._known_rows(connection, drafts)
-                changes |= _accepted(drafts, rows)
-                got = self._write(connection, drafts, changes) if changes else set[int]()
+                changes = _accepted(left, self._known_rows(connection, left.values()))
+                stored = self._write(connection, drafts, changes) if changes else set[int]()
         except psycopg.Error as error:
             self._rows.clear()
             if self.lost(connection):
-                raise CommitUnknown([changes.get(n) for n in range(len(drafts))]) from error
-            if concerns_all(error):
+                known = {**got, **changes}
+                raise CommitUnknown([known.get(n) for n in range(len(drafts))]) from error
+            if concerns_all(error) and not got:
                 raise
             _roll_back(connection)
-            return [None] * len(drafts)
-        self._remember(changes, got)
-        return [changes[n] if n in got else None for n in range(len(drafts))]
+            return
+        self._remember(changes, stored)
+        got.update({n: changes[n] for n in stored})
 
     @contextmanager
     def _framed(self, connection: PgConnection) -> Generator[None]:
@@ -156,9 +175,11 @@ class PostgresDialect:
         if self._connection is not connection or len(self._rows) > MAX_REMEMBERED:
             self._rows.clear()
             self._connection = connection
+        if len(self._shared) > MAX_REMEMBERED:
+            self._shared.clear()
 
     def _known_rows(
-        self, connection: PgConnection, drafts: Sequence[Draft]
+        self, connection: PgConnection, drafts: Iterable[Draft]
     ) -> dict[Key, SessionRow | None]:
         """Return the drafts' rows; those not remembered are read, unless the session is new."""
         found: dict[Key, SessionRow | None] = {}
@@ -189,10 +210,12 @@ class PostgresDialect:
     def _remember(self, changes: Mapping[int, Change], got: Collection[int]) -> None:
         for n, change in changes.items():
             row = change.row
-            if n in got:
-                self._rows[row.tenant, row.session_id] = row
-            else:
-                self._rows.pop((row.tenant, row.session_id), None)
+            key = row.tenant, row.session_id
+            if n not in got:
+                self._rows.pop(key, None)
+                self._shared[key] = None
+            elif row.lease_owner is not None or key not in self._shared:
+                self._rows[key] = row
 
     def _keep(self, connection: PgConnection, snapshots: Sequence[SnapshotRow]) -> int:
         """Keep snapshots, in a transaction of their own. They are disposable, and may fail."""
@@ -234,7 +257,7 @@ class PostgresDialect:
         connection.execute(_WAIT_BRIEFLY)  # all other sessions wait meanwhile
         verdict = self.append_within(connection, draft)
         if not isinstance(verdict, Change):
-            connection.execute(b"ROLLBACK")
+            _roll_back(connection)
             return verdict
         try:
             self.commit(connection)
@@ -273,8 +296,10 @@ def _begins(draft: Draft) -> bool:
     return draft.expected is not None and draft.expected.sequence == 0
 
 
-def _accepted(drafts: Sequence[Draft], rows: Mapping[Key, SessionRow | None]) -> dict[int, Change]:
-    judged = ((n, _judged_by(rows.get(draft.key), draft)) for n, draft in enumerate(drafts))
+def _accepted(
+    drafts: Mapping[int, Draft], rows: Mapping[Key, SessionRow | None]
+) -> dict[int, Change]:
+    judged = ((n, _judged_by(rows.get(draft.key), draft)) for n, draft in drafts.items())
     return {n: change for n, change in judged if change is not None}
 
 
@@ -353,8 +378,9 @@ def _ms(seconds: float) -> int:
 
 
 def _roll_back(connection: PgConnection) -> None:
+    """End a transaction. psycopg's own way would forget all that is prepared."""
     if connection.info.transaction_status != TransactionStatus.IDLE:
-        connection.execute(b"ROLLBACK")
+        connection.pgconn.exec_(b"ROLLBACK")
 
 
 def refresh(clock: DatabaseClock | None, connection: PgConnection) -> None:
