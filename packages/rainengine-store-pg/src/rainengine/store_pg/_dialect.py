@@ -32,19 +32,20 @@ import logging
 import time
 from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeAlias, cast
+from typing import Any, cast
 
 import attrs
 import psycopg
-from psycopg import Connection
 from psycopg.pq import ConnStatus, TransactionStatus
 
 from rainengine.core.errors import LedgerCorrupt, LedgerError
 from rainengine.store_pg import _statements as sql
 from rainengine.store_pg._arrays import Texts
 from rainengine.store_pg._clock import DatabaseClock
+from rainengine.store_pg._connect import PgConnection
 from rainengine.store_pg._errors import LOCKED, TRY_AGAIN, concerns_all, translate_error
 from rainengine.store_pg._lending import LentConnection, PostgresLoan
+from rainengine.store_pg._reading import ask_now, refresh
 from rainengine.store_sql import (
     Batch,
     Change,
@@ -66,7 +67,6 @@ MAX_TRIES = 5
 _PAUSE_S = 0.01
 _WAIT_BRIEFLY = b"SET LOCAL lock_timeout = 50"
 
-PgConnection: TypeAlias = Connection[tuple[Any, ...]]
 _log = logging.getLogger("rainengine.store_pg")
 
 
@@ -282,7 +282,7 @@ class PostgresDialect:
         self, connection: PgConnection, draft: Draft, found: tuple[Any, ...] | None
     ) -> Verdict:
         if self._clock is not None:
-            now_ms = _answer(connection, sql.SELECT_NOW)
+            now_ms = ask_now(connection)
             self._clock.observe(now_ms)
             draft = attrs.evolve(draft, now_ms=now_ms)
         try:
@@ -381,27 +381,3 @@ def _roll_back(connection: PgConnection) -> None:
     """End a transaction. psycopg's own way would forget all that is prepared."""
     if connection.info.transaction_status != TransactionStatus.IDLE:
         connection.pgconn.exec_(b"ROLLBACK")
-
-
-def refresh(clock: DatabaseClock | None, connection: PgConnection) -> None:
-    """Ask the database for its time, where the last answer is old."""
-    if clock is not None and clock.is_stale:
-        clock.observe(_answer(connection, sql.SELECT_NOW))
-
-
-@contextmanager
-def reading(
-    connection: PgConnection, *, clock: DatabaseClock | None, preamble: str | None
-) -> Generator[None]:
-    """Frame what is read: in a transaction if there is a `preamble`. Keeps the clock right."""
-    if preamble is not None:
-        connection.execute(preamble.encode())
-    refresh(clock, connection)
-    yield
-    if preamble is not None:
-        connection.execute(b"COMMIT")
-
-
-def _answer(connection: PgConnection, statement: bytes) -> int:
-    (value,) = cast("tuple[int]", connection.execute(statement).fetchone())
-    return value

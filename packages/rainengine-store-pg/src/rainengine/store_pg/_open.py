@@ -15,7 +15,8 @@ from rainengine.core.abc import Clock
 from rainengine.core.errors import InvalidConfiguration
 from rainengine.store_pg._clock import DatabaseClock
 from rainengine.store_pg._connect import Server, parse_url
-from rainengine.store_pg._dialect import PostgresDialect, reading
+from rainengine.store_pg._dialect import PostgresDialect
+from rainengine.store_pg._reading import reading
 from rainengine.store_pg._schema import check_partitions, look_at, migrate_server, plain_server
 from rainengine.store_pg._signals import NotifySignals
 from rainengine.store_sql import (
