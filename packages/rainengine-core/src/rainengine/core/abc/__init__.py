@@ -23,11 +23,16 @@ from rainengine.core.abc._ledger import SessionState as SessionState
 from rainengine.core.abc._ledger import Snapshot as Snapshot
 from rainengine.core.abc._ledger import Snapshots as Snapshots
 from rainengine.core.abc._ledger import Watch as Watch
+from rainengine.core.abc._providers import ActionKind as ActionKind
 from rainengine.core.abc._providers import EmbeddingProvider as EmbeddingProvider
 from rainengine.core.abc._providers import LlmProvider as LlmProvider
+from rainengine.core.abc._providers import PricedProvider as PricedProvider
 from rainengine.core.abc._providers import ProviderDecision as ProviderDecision
 from rainengine.core.abc._providers import ProviderRequest as ProviderRequest
+from rainengine.core.abc._providers import Quote as Quote
+from rainengine.core.abc._providers import SendText as SendText
 from rainengine.core.abc._providers import StepContext as StepContext
+from rainengine.core.abc._providers import StreamingProvider as StreamingProvider
 from rainengine.core.abc._providers import Usage as Usage
 from rainengine.core.abc._skills import NotStarted as NotStarted
 from rainengine.core.abc._skills import Reconciler as Reconciler

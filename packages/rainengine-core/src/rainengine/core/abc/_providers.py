@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 import attrs
 
@@ -14,9 +14,24 @@ from rainengine.core.records import (
     EnginePolicy,
     ProviderCache,
     ProviderConfig,
+    Purpose,
     SkillManifest,
+    TokenPrice,
     Trigger,
 )
+
+ActionKind: TypeAlias = Literal[
+    "respond",
+    "yield",
+    "continue",
+    "plan",
+    "call_skills",
+    "memory_search",
+    "memory_archive",
+    "suspend",
+    "delegate",
+]
+"""The `type` of an action that a model may decide."""
 
 
 @attrs.frozen(kw_only=True)
@@ -34,7 +49,11 @@ class StepContext:
 
 @attrs.frozen(kw_only=True)
 class ProviderRequest:
-    """Everything a model is shown, and how it is to be asked."""
+    """Everything a model is shown, and how it is to be asked.
+
+    `actions` are those that the engine can follow now. Asked to `plan` or to `summarise`, a model
+    is to `Respond` with text, which for a plan fits `config.response_schema`.
+    """
 
     trigger: Trigger
     context: StepContext
@@ -42,26 +61,36 @@ class ProviderRequest:
     available_skills: tuple[SkillManifest, ...]
     config: ProviderConfig
     policy: EnginePolicy
+    purpose: Purpose = "act"
+    actions: frozenset[ActionKind] = frozenset({"respond", "yield", "call_skills"})
 
 
 @attrs.frozen(kw_only=True)
 class Usage:
-    """What a call used. `cost_micros` is millionths of a currency unit, 0 where unknown."""
+    """What a call used. `cost_micros` is millionths of a currency unit, 0 where unknown.
+
+    `input_tokens` includes `cached_tokens`. `price` is what the cost was worked out from.
+    """
 
     input_tokens: int = 0
     output_tokens: int = 0
     cached_tokens: int = 0
     cost_micros: int = 0
+    price: TokenPrice | None = None
 
 
 @attrs.frozen(kw_only=True)
 class ProviderDecision:
-    """What the model decided, and what asking it used."""
+    """What the model decided, and what asking it used.
+
+    `model` is the one that answered, `provider` the one of several that was asked.
+    """
 
     action: Action
     usage: Usage | None = None
     cache: ProviderCache | None = None
     model: str | None = None
+    provider: str | None = None
 
 
 class LlmProvider(Protocol):
@@ -71,6 +100,44 @@ class LlmProvider(Protocol):
         """Return one decision. Raises `ProviderError` and nothing else.
 
         The engine sets the timeout; a call has to stop when it is cancelled.
+        """
+        ...
+
+
+SendText: TypeAlias = Callable[[str], None]
+"""Takes a piece of an answer's text as it comes in; never blocks and never raises."""
+
+
+@runtime_checkable
+class StreamingProvider(Protocol):
+    """A provider that can tell of an answer's text while it is being made."""
+
+    async def stream_action(self, request: ProviderRequest, send: SendText) -> ProviderDecision:
+        """As `generate_action`, and `send` the text of the answer piece by piece meanwhile.
+
+        What is sent is transient: the decision, which holds the whole text, is what is stored.
+        """
+        ...
+
+
+@attrs.frozen(kw_only=True)
+class Quote:
+    """The most that a call may use: tokens, and millionths of a currency unit."""
+
+    input_tokens: int
+    output_tokens: int
+    cost_micros: int
+    price: TokenPrice | None = None
+
+
+@runtime_checkable
+class PricedProvider(Protocol):
+    """A provider that knows before a call what it may use at most."""
+
+    def quote(self, config: ProviderConfig, input_tokens: int) -> Quote | None:
+        """Return the most that a call with up to so many input tokens may use.
+
+        None where the model's price or the bound of its answers is not known. Pure and quick.
         """
         ...
 

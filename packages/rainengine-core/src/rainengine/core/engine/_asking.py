@@ -23,6 +23,7 @@ from rainengine.core.records import (
     Record,
     Respond,
     SkillManifest,
+    TokenPrice,
     Yield,
 )
 
@@ -30,6 +31,7 @@ _RAW_CHARACTERS = 2_000
 _MODEL_CHARACTERS = 200
 _UNSTORABLE = (InadmissibleValue, TypeError, ValueError, AttributeError, RecursionError)
 """What may be raised over a decision that holds anything."""
+_AMOUNTS = ("input_tokens", "output_tokens", "cached_tokens", "cost_micros")
 _MAX_AMOUNT = 2**53
 """More tokens or cost than this are no amount, and their sums would not fit a ledger."""
 
@@ -103,12 +105,21 @@ def usage_records(step: int, decision: ProviderDecision) -> list[Record]:
 
 
 def _figures(usage: Usage) -> dict[str, Any]:
-    figures = {field.name: getattr(usage, field.name, None) for field in attrs.fields(Usage)}
+    figures: dict[str, Any] = {name: getattr(usage, name, None) for name in _AMOUNTS}
     odd = [name for name, value in figures.items() if not _is_amount(value)]
+    figures["price"] = _sound_price(getattr(usage, "price", None))
     if not odd:
         return figures
     listed = ", ".join(f"{name}={codec.shown(figures[name], repr)}" for name in odd)
     return figures | dict.fromkeys(odd, 0) | {"error": f"the provider reported {listed}"[:500]}
+
+
+def _sound_price(price: object) -> TokenPrice | None:
+    if not isinstance(price, TokenPrice):
+        return None
+    amounts = price.input_micros, price.output_micros, price.cached_micros or 0
+    source = codec.shown(price.source, str)[:_MODEL_CHARACTERS]
+    return attrs.evolve(price, source=source) if all(map(_is_amount, amounts)) else None
 
 
 def _is_amount(value: object) -> bool:
@@ -180,6 +191,7 @@ def _clean_call(call: PlannedSkillCall) -> PlannedSkillCall:
         depends_on=_clean_names(call.depends_on),
         retry_policy=call.retry_policy,
         dry_run=call.dry_run,
+        opaque=call.opaque,
     )
 
 

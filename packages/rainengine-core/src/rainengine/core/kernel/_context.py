@@ -96,7 +96,8 @@ def _of_note(item: WindowItem) -> list[r.ChatMessage]:
 
 def _of_calls(item: WindowItem) -> list[r.ChatMessage]:
     calls = tuple(
-        r.ToolCallPart(call_id=call.call_id, name=call.name, args=call.args) for call in item.calls
+        r.ToolCallPart(call_id=call.call_id, name=call.name, args=call.args, opaque=call.opaque)
+        for call in item.calls
     )
     results = tuple(_result_part(call, item.results.get(call.call_id)) for call in item.calls)
     return [r.ChatMessage("assistant", calls), r.ChatMessage("tool", results)]

@@ -30,7 +30,9 @@ from rainengine.core.records._decisions import ExecutionPlan as ExecutionPlan
 from rainengine.core.records._decisions import ModelDecision as ModelDecision
 from rainengine.core.records._decisions import ProviderCache as ProviderCache
 from rainengine.core.records._decisions import ProviderUsage as ProviderUsage
+from rainengine.core.records._decisions import Purpose as Purpose
 from rainengine.core.records._decisions import Summary as Summary
+from rainengine.core.records._decisions import TokenPrice as TokenPrice
 from rainengine.core.records._decisions import UsageStatus as UsageStatus
 from rainengine.core.records._envelope import Head as Head
 from rainengine.core.records._envelope import NewRecord as NewRecord

@@ -16,6 +16,7 @@ class PlannedSkillCall:
     """One tool call of a graph.
 
     It starts once every call named in `depends_on` has succeeded; a higher `priority` goes first.
+    `opaque` is the provider's own: it comes back to it with the call whenever the call is shown.
     """
 
     call_id: str
@@ -25,6 +26,7 @@ class PlannedSkillCall:
     depends_on: tuple[str, ...] = ()
     retry_policy: RetryPolicy | None = None
     dry_run: bool = False
+    opaque: str | None = None
 
 
 @attrs.frozen

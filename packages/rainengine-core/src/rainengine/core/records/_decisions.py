@@ -11,6 +11,22 @@ from rainengine.core.records._base import Action, Record
 
 UsageStatus: TypeAlias = Literal["reserved", "settled", "failed"]
 
+Purpose: TypeAlias = Literal["act", "plan", "summarise"]
+"""What a model is asked for: the next action, a plan for the run, or a summary of its past."""
+
+
+@attrs.frozen(kw_only=True)
+class TokenPrice:
+    """What a model's tokens cost, in millionths of a currency unit a million tokens.
+
+    `source` says where the figures are from, such as a library and its version.
+    """
+
+    input_micros: int
+    output_micros: int
+    cached_micros: int | None = None
+    source: str = ""
+
 
 @attrs.frozen(kw_only=True)
 class ContextManifest:
@@ -33,13 +49,16 @@ class ModelDecision(Record):
 
     A decision that cannot be followed has no action but says in `invalid` why,
     and keeps in `raw` as much as could be kept of it.
+    `provider` is the one of several that answered.
     """
 
     kind: ClassVar[str] = "model_decision"
     step: int
     action: Action | None
+    purpose: Purpose = "act"
     context: ContextManifest | None = None
     model: str | None = None
+    provider: str | None = None
     invalid: str | None = None
     raw: str | None = None
 
@@ -60,7 +79,9 @@ class Deliberation(Record):
 class ProviderUsage(Record):
     """What a model call used, in tokens and in millionths of a currency unit.
 
-    `reserved` precedes a call, `settled` follows it, `failed` says how it ended instead.
+    `reserved` precedes a call and holds the most that it may use, `settled` follows it, `failed`
+    says how it ended instead; the next attempt is then made at `retry_at_ms` (Unix time), if any.
+    `price` is what `cost_micros` was worked out from.
     """
 
     kind: ClassVar[str] = "provider_usage"
@@ -71,6 +92,8 @@ class ProviderUsage(Record):
     output_tokens: int = 0
     cached_tokens: int = 0
     cost_micros: int = 0
+    price: TokenPrice | None = None
+    retry_at_ms: int | None = None
     error_kind: ProviderErrorKind | None = None
     error: str | None = None
 
@@ -89,13 +112,18 @@ class ProviderCache(Record):
 
 @attrs.frozen(kw_only=True)
 class ExecutionPlan(Record):
-    """Actions to be taken one a step without asking the model; `position` is the next one."""
+    """Actions to be taken one a step without asking the model; `position` is the next one.
+
+    A plan that moves on is recorded without its `steps`, which are as they were, and with the
+    `step` of the run that its last action was.
+    """
 
     kind: ClassVar[str] = "execution_plan"
     plan_id: str
     objective: str
-    steps: tuple[Action, ...]
+    steps: tuple[Action, ...] = ()
     position: int = 0
+    step: int = 0
     status: Literal["active", "completed", "abandoned"] = "active"
 
 

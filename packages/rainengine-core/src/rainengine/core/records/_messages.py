@@ -39,11 +39,12 @@ class AttachmentPart:
 
 @attrs.frozen(kw_only=True)
 class ToolCallPart:
-    """The model called a tool."""
+    """The model called a tool. `opaque` is what the provider wants back with the call."""
 
     call_id: str
     name: str
     args: JsonObject
+    opaque: str | None = None
     type: Literal["tool_call"] = attrs.field(default="tool_call", init=False, repr=False)
 
 

@@ -6,6 +6,8 @@ from typing import Literal, TypeAlias
 
 import attrs
 
+from rainengine.core.records._base import JsonObject
+
 EffectClass: TypeAlias = Literal["pure", "idempotent", "unsafe", "transactional"]
 """What running a skill twice does: nothing; nothing, as the key is honoured; possibly harm.
 
@@ -136,11 +138,16 @@ class AgentRef:
 
 @attrs.frozen(kw_only=True)
 class ProviderConfig:
-    """Which model to ask, and how. Never holds a secret."""
+    """Which model to ask, and how. Never holds a secret.
+
+    `max_tokens` bounds what one answer may have; an answer is to fit `response_schema`, a JSON
+    Schema, where there is one.
+    """
 
     model: str | None = None
     temperature: float | None = None
     max_tokens: int | None = None
+    response_schema: JsonObject | None = None
 
 
 @attrs.frozen(kw_only=True)
