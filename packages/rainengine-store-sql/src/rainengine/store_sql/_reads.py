@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 from rainengine.core.abc import EncodedEntry, Lease, SessionPage, SessionQuery, Snapshot
 from rainengine.core.codec import genesis_hash
@@ -64,8 +64,7 @@ def outcome(
     trigger = decoding.decoded(TriggerRecord.kind, version, payload)
     if not isinstance(trigger, TriggerRecord):
         return None
-    run = trigger.resumes or trigger.trigger_id
-    outcome_row = connection.execute(sql.outcome, (*key, run)).fetchone()
+    outcome_row = _outcome_row(connection, sql, key, trigger)
     if outcome_row is None:
         return None
     ended, version, payload = cast("tuple[int, int, str]", outcome_row)
@@ -73,6 +72,13 @@ def outcome(
         return None
     found = decoding.decoded(OutcomeRecord.kind, version, payload)
     return found if isinstance(found, OutcomeRecord) else None
+
+
+def _outcome_row(connection: Connection, sql: Statements, key: Key, trigger: TriggerRecord) -> Any:
+    own = connection.execute(sql.outcome, (*key, trigger.trigger_id)).fetchone()
+    if own is not None or trigger.resumes is None:  # an answer that came too late has its own
+        return own
+    return connection.execute(sql.outcome, (*key, trigger.resumes)).fetchone()
 
 
 def snapshot(connection: Connection, *, sql: Statements, key: Key, version: int) -> Snapshot | None:

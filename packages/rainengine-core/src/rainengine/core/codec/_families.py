@@ -50,6 +50,7 @@ TRIGGERS = (
     r.ProactiveHeartbeat,
     r.Message,
     r.Approval,
+    r.DoubtResolution,
     r.DelegationResult,
 )
 

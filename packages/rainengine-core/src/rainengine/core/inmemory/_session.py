@@ -227,7 +227,9 @@ class Session:
         trigger = self.stored(begun).record
         if not isinstance(trigger, TriggerRecord):
             return None
-        ended = self.outcome_sequences.get(trigger.resumes or trigger.trigger_id, 0)
+        # An answer that came too late has an outcome of its own.
+        runs = (trigger.trigger_id, trigger.resumes or trigger.trigger_id)
+        ended = next((self.outcome_sequences[r] for r in runs if r in self.outcome_sequences), 0)
         if ended < begun:  # the run was paused before this trigger resumed it
             return None
         outcome = self.stored(ended).record

@@ -77,7 +77,7 @@ def _input(trigger: r.Trigger) -> r.ChatMessage:
 
 def _facts_of(trigger: r.Trigger) -> r.JsonObject:
     facts = attrs.asdict(trigger, recurse=False)  # type: ignore[arg-type]  # every trigger is attrs
-    for kept_back in ("attachments", "resume_token"):  # a token is nothing for a model to know
+    for kept_back in ("attachments", "resume_token", "correlation_id"):  # not for a model to know
         facts.pop(kept_back, None)
     return facts
 
@@ -92,6 +92,10 @@ def _of_reply(item: WindowItem) -> list[r.ChatMessage]:
 
 def _of_note(item: WindowItem) -> list[r.ChatMessage]:
     return [_text("system", f"Your last decision could not be followed: {item.text}")]
+
+
+def _of_event(item: WindowItem) -> list[r.ChatMessage]:
+    return [r.ChatMessage("user", (r.JsonPart(item.facts),))]
 
 
 def _of_calls(item: WindowItem) -> list[r.ChatMessage]:
@@ -116,4 +120,5 @@ _MESSAGES: dict[str, Callable[[WindowItem], list[r.ChatMessage]]] = {
     "reply": _of_reply,
     "note": _of_note,
     "calls": _of_calls,
+    "event": _of_event,
 }

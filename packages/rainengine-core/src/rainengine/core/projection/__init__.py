@@ -9,6 +9,7 @@ from rainengine.core.projection._state import Goal as Goal
 from rainengine.core.projection._state import Graph as Graph
 from rainengine.core.projection._state import Node as Node
 from rainengine.core.projection._state import Observation as Observation
+from rainengine.core.projection._state import ParkedRun as ParkedRun
 from rainengine.core.projection._state import Relationship as Relationship
 from rainengine.core.projection._state import Resource as Resource
 from rainengine.core.projection._state import Run as Run
@@ -19,4 +20,6 @@ from rainengine.core.projection._state import UsageTotals as UsageTotals
 from rainengine.core.projection._state import Wake as Wake
 from rainengine.core.projection._state import WindowItem as WindowItem
 from rainengine.core.projection._state import World as World
+from rainengine.core.projection._state import answered_token as answered_token
 from rainengine.core.projection._tools import new_graph as new_graph
+from rainengine.core.projection._world import RECALLED as RECALLED

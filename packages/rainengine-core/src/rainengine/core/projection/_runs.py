@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from rainengine.core.projection._state import WINDOW_ITEMS, Run, SessionProjection, WindowItem
+import attrs
+
+from rainengine.core.projection._spending import forfeit_reservation
+from rainengine.core.projection._state import Run, SessionProjection, WindowItem
+from rainengine.core.projection._waiting import give_up, park
+from rainengine.core.projection._window import add_to_window
 from rainengine.core.records import (
     CancelRequest,
     Deliberation,
@@ -12,10 +17,10 @@ from rainengine.core.records import (
     ModelDecision,
     NewRecord,
     OutcomeRecord,
-    ProviderUsage,
     Record,
     Respond,
     ScheduledWake,
+    StopReason,
     StoredRecord,
     Summary,
     TriggerIntent,
@@ -38,6 +43,8 @@ def _trigger(
             provider=record.provider,
             traceparent=record.traceparent,
             body_hash=record.body_hash,
+            resumes=record.resumes,
+            parent=record.parent,
         )
     )
     if isinstance(record.trigger, ScheduledWake):
@@ -63,10 +70,14 @@ def _trigger_intent(
 
 
 def _cancel_request(state: SessionProjection, record: CancelRequest, *_: object) -> None:
-    runs = [run for run in (state.run, *state.queue) if run is not None]
-    for run in runs if record.trigger_id is not None else runs[:1]:
-        if record.trigger_id in (None, run.trigger_id):
-            run.cancel_reason = record.reason
+    begun = [run for run in (state.run, *state.queue) if run is not None]
+    parked = [waiting.run for waiting in state.parked.values()]
+    if record.trigger_id is None:
+        meant = begun[:1] or parked
+    else:
+        meant = [run for run in (*begun, *parked) if run.trigger_id == record.trigger_id]
+    for run in meant:
+        run.cancel_reason = record.reason
 
 
 def _model_decision(
@@ -74,11 +85,15 @@ def _model_decision(
 ) -> None:
     if state.run is not None:
         state.run.steps = max(state.run.steps, record.step)
-    action = record.action
+        state.run.planned |= record.purpose == "plan"
+        state.run.unsummarised |= record.purpose == "summarise" and record.invalid is not None
+    if record.purpose != "act":
+        return
     if record.invalid is not None:
         add_to_window(state, WindowItem(sequence=sequence, role="note", text=record.invalid))
-    elif isinstance(action, Respond):
-        add_to_window(state, WindowItem(sequence=sequence, role="reply", text=action.content))
+    elif isinstance(record.action, Respond):
+        text = record.action.content
+        add_to_window(state, WindowItem(sequence=sequence, role="reply", text=text))
 
 
 def _deliberation(
@@ -88,42 +103,36 @@ def _deliberation(
 
 
 def _execution_plan(state: SessionProjection, record: ExecutionPlan, *_: object) -> None:
-    if state.run is not None:
-        state.run.plan = record if record.status == "active" else None
+    run = state.run
+    if run is None:
+        return
+    run.steps = max(run.steps, record.step)
+    if run.plan is not None and run.plan.plan_id == record.plan_id and not record.steps:
+        record = attrs.evolve(record, steps=run.plan.steps)
+    run.plan = record if record.status == "active" else None
+    run.plan_broken = False
 
 
 def _summary(state: SessionProjection, record: Summary, *_: object) -> None:
     state.summary = record
 
 
-def _usage(state: SessionProjection, record: ProviderUsage, *_: object) -> None:
-    totals = state.usage
-    if record.status == "reserved":
-        totals.reserved_micros += record.cost_micros
-        return
-    totals.calls += 1
-    totals.reserved_micros = 0
-    totals.input_tokens += record.input_tokens
-    totals.output_tokens += record.output_tokens
-    totals.cached_tokens += record.cached_tokens
-    totals.cost_micros += record.cost_micros
-    if state.run is not None:
-        state.run.cost_micros += record.cost_micros
-
-
-def _outcome(state: SessionProjection, record: OutcomeRecord, *_: object) -> None:
-    if state.run is not None and state.run.trigger_id == record.trigger_id:
+def _outcome(
+    state: SessionProjection, record: OutcomeRecord, sequence: int, entry: NewRecord | StoredRecord
+) -> None:
+    run = state.run
+    if run is not None and run.trigger_id == record.trigger_id:
         state.run = None
+        forfeit_reservation(state, run)
+        if record.stop_reason in _PAUSES and record.resume_token is not None:
+            park(state, run, record.resume_token, entry.occurred_at_ms)
+    else:
+        give_up(state, record.trigger_id)
     state.outcomes += 1
     state.last_outcome = record
 
 
-def add_to_window(state: SessionProjection, item: WindowItem) -> None:
-    """Add to the conversation and let go of its oldest item where there are too many."""
-    state.window.append(item)
-    if len(state.window) > WINDOW_ITEMS:
-        del state.window[0]
-        state.window_cut = True
+_PAUSES: frozenset[StopReason] = frozenset({"suspended", "delegated"})
 
 
 RUN_FOLDS: dict[type[Record], Any] = {
@@ -134,6 +143,5 @@ RUN_FOLDS: dict[type[Record], Any] = {
     Deliberation: _deliberation,
     ExecutionPlan: _execution_plan,
     Summary: _summary,
-    ProviderUsage: _usage,
     OutcomeRecord: _outcome,
 }

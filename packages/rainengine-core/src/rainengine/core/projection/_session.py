@@ -7,14 +7,23 @@ from typing import Any, TypeAlias
 
 from rainengine.core.projection._learning import LEARNING_FOLDS
 from rainengine.core.projection._runs import RUN_FOLDS
+from rainengine.core.projection._spending import SPENDING_FOLDS
 from rainengine.core.projection._state import SessionProjection
 from rainengine.core.projection._tools import TOOL_FOLDS
+from rainengine.core.projection._waiting import WAITING_FOLDS
 from rainengine.core.projection._world import WORLD_FOLDS
 from rainengine.core.records import NewRecord, Record, StoredRecord
 
 Fold: TypeAlias = Callable[[SessionProjection, Any, int, NewRecord | StoredRecord], None]
 
-_FOLDS: dict[type[Record], Fold] = {**RUN_FOLDS, **TOOL_FOLDS, **WORLD_FOLDS, **LEARNING_FOLDS}
+_FOLDS: dict[type[Record], Fold] = {
+    **RUN_FOLDS,
+    **SPENDING_FOLDS,
+    **WAITING_FOLDS,
+    **TOOL_FOLDS,
+    **WORLD_FOLDS,
+    **LEARNING_FOLDS,
+}
 
 
 def fold(state: SessionProjection, sequence: int, entry: NewRecord | StoredRecord) -> None:

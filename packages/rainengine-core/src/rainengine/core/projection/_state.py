@@ -8,21 +8,29 @@ import attrs
 
 from rainengine.core.records import (
     AgentRef,
+    Approval,
+    CallReference,
+    Delegation,
+    DelegationResult,
+    DoubtResolution,
     EffectClass,
     EnginePolicy,
     ExecutionPlan,
     JsonValue,
     NodeStatus,
     OutcomeRecord,
+    ParentRun,
+    PendingApproval,
     PlannedSkillCall,
     PolicyOverlay,
     ProviderConfig,
+    ProviderUsage,
     Summary,
     ToolResult,
     Trigger,
 )
 
-PROJECTION_VERSION = 2
+PROJECTION_VERSION = 3
 """Raise it whenever the meaning or the shape of the projection changes."""
 
 WINDOW_ITEMS = 64
@@ -30,6 +38,9 @@ RECENT_CALLS = 20
 OBSERVATIONS = 256
 ARTIFACTS = 64
 RELATIONSHIPS = 1024
+DONE_CALLS = 64
+SPENT_TOKENS = 256
+PARKED_RUNS = 64
 
 TaskStatus: TypeAlias = Literal[
     "pending", "ready", "running", "blocked", "waiting_human", "done", "failed", "abandoned"
@@ -63,11 +74,24 @@ class Graph:
     graph_id: str
     step: int
     nodes: dict[str, Node]
+    approved: bool = False
+
+    @property
+    def doubtful(self) -> list[str]:
+        """The ids of the calls that may or may not have happened, as was found out."""
+        doubt = (n for n in self.nodes.values() if n.status == "in_doubt" and not n.settled)
+        return [node.call.call_id for node in doubt]
 
 
 @attrs.define(kw_only=True)
 class Run:
-    """A trigger being worked on."""
+    """A trigger being worked on.
+
+    `reservation` is what the next call of the provider may use, `retry_at_ms` when it may be made
+    again after `provider_failures` in a row. `pending` or `delegation` is what the run will wait
+    for once its outcome says so. `planned`: a planner has been asked; `plan_broken`: a step of the
+    plan failed; `unsummarised`: there is no summary to be had in this run.
+    """
 
     trigger_id: str
     trigger: Trigger
@@ -86,10 +110,36 @@ class Run:
     tool_results: int = 0
     tool_failures: int = 0
     cost_micros: int = 0
+    tokens: int = 0
+    reservation: ProviderUsage | None = None
+    provider_failures: int = 0
+    retry_at_ms: int = 0
     graph: Graph | None = None
     plan: ExecutionPlan | None = None
+    plan_broken: bool = False
+    planned: bool = False
+    unsummarised: bool = False
     cancel_reason: str | None = None
+    pending: PendingApproval | None = None
+    delegation: Delegation | None = None
+    resumes: str | None = None
+    parent: ParentRun | None = None
     skills_used: list[str] = attrs.field(factory=list[str])
+    done: list[CallReference] = attrs.field(factory=list[CallReference])
+    in_doubt: list[CallReference] = attrs.field(factory=list[CallReference])
+
+
+@attrs.define(kw_only=True)
+class ParkedRun:
+    """A run that waits for an answer: to an approval, to a doubt, or from another worker."""
+
+    run: Run
+    since_ms: int
+
+    @property
+    def expires_at_ms(self) -> int | None:
+        """When nobody can answer any more, in Unix milliseconds; None: never."""
+        return None if self.run.pending is None else self.run.pending.expires_at_ms
 
 
 @attrs.define(kw_only=True)
@@ -97,10 +147,12 @@ class WindowItem:
     """A piece of the conversation that is never torn: calls stand together with their results."""
 
     sequence: int
-    role: Literal["input", "reply", "note", "calls"]
+    role: Literal["input", "reply", "note", "calls", "event"]
     trigger_id: str | None = None
     trigger: Trigger | None = None
     text: str = ""
+    facts: JsonValue = None
+    graph_id: str | None = None
     calls: tuple[PlannedSkillCall, ...] = ()
     results: dict[str, ToolResult] = attrs.field(factory=dict[str, ToolResult])
 
@@ -208,7 +260,10 @@ class World:
 
 @attrs.define(kw_only=True)
 class UsageTotals:
-    """Tokens and cost of the whole session; cost in millionths of a currency unit."""
+    """Tokens and cost of the whole session; cost in millionths of a currency unit.
+
+    What is reserved is for a call that is under way, and for delegations without a result.
+    """
 
     calls: int = 0
     input_tokens: int = 0
@@ -216,6 +271,12 @@ class UsageTotals:
     cached_tokens: int = 0
     cost_micros: int = 0
     reserved_micros: int = 0
+    reserved_tokens: int = 0
+
+    @property
+    def tokens(self) -> int:
+        """All tokens, in and out."""
+        return self.input_tokens + self.output_tokens
 
 
 @attrs.define(kw_only=True)
@@ -231,6 +292,9 @@ class SessionProjection:
     last_recorded_at_ms: int = 0
     run: Run | None = None
     queue: list[Run] = attrs.field(factory=list[Run])
+    parked: dict[str, ParkedRun] = attrs.field(factory=dict[str, ParkedRun])
+    spent_tokens: list[str] = attrs.field(factory=list[str])
+    auto_delegations: int = 0
     window: list[WindowItem] = attrs.field(factory=list[WindowItem])
     window_cut: bool = False
     summary: Summary | None = None
@@ -245,3 +309,24 @@ class SessionProjection:
     def has_open(self, trigger_id: str) -> bool:
         """Whether the trigger's run is active or waits for its turn."""
         return any(run.trigger_id == trigger_id for run in (self.run, *self.queue) if run)
+
+    def next_run(self) -> Run | None:
+        """The run that the next step is for: the active one, or else whichever comes next."""
+        if self.run is not None:
+            return self.run
+        cancelled = (p.run for p in self.parked.values() if p.run.cancel_reason is not None)
+        head = self.queue[0] if self.queue else None
+        awaited = None if head is None else self.parked.get(answered_token(head.trigger) or "")
+        return next(cancelled, None) or (head if awaited is None else awaited.run)
+
+    def parked_run(self, trigger_id: str) -> Run | None:
+        """The run of this trigger, if it waits for an answer."""
+        runs = (parked.run for parked in self.parked.values())
+        return next((run for run in runs if run.trigger_id == trigger_id), None)
+
+
+def answered_token(trigger: Trigger) -> str | None:
+    """The token that a trigger answers to, or None where it is no answer."""
+    if isinstance(trigger, Approval | DoubtResolution):
+        return trigger.resume_token
+    return trigger.correlation_id if isinstance(trigger, DelegationResult) else None

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from rainengine.core.projection._runs import add_to_window
 from rainengine.core.projection._state import (
+    DONE_CALLS,
     RECENT_CALLS,
     Graph,
     Node,
@@ -14,7 +14,9 @@ from rainengine.core.projection._state import (
     SkillRecord,
     WindowItem,
 )
+from rainengine.core.projection._window import add_to_window
 from rainengine.core.records import (
+    CallReference,
     FailureKind,
     NewRecord,
     Record,
@@ -37,6 +39,7 @@ def new_graph(record: ToolExecutionGraph) -> Graph:
         graph_id=record.graph_id,
         step=record.step,
         nodes={call.call_id: Node(call=call) for call in record.calls},
+        approved=record.approved,
     )
 
 
@@ -49,7 +52,8 @@ def _graph(
     if state.run is None:
         return
     state.run.graph = new_graph(record)
-    add_to_window(state, WindowItem(sequence=sequence, role="calls", calls=record.calls))
+    item = WindowItem(sequence=sequence, role="calls", calls=record.calls, graph_id=record.graph_id)
+    add_to_window(state, item)
 
 
 def _open_graph(state: SessionProjection, graph_id: str) -> Graph | None:
@@ -89,7 +93,8 @@ def _result(
     node.failed = record.failure is not None
     run.tool_results += 1
     run.tool_failures += node.failed
-    _add_to_conversation(state, record)
+    _list(run, graph, record)
+    _add_to_conversation(state, record, node, sequence)
     if node.attempt:
         _score(state, run, record, entry.occurred_at_ms)
     if all(other.settled for other in graph.nodes.values()):
@@ -99,14 +104,31 @@ def _result(
 def _close(run: Run, graph: Graph) -> None:
     everything_failed = all(node.failed for node in graph.nodes.values())
     run.failure_steps = run.failure_steps + 1 if everything_failed else 0
+    run.plan_broken = run.plan is not None and any(node.failed for node in graph.nodes.values())
     run.graph = None
 
 
-def _add_to_conversation(state: SessionProjection, record: ToolResult) -> None:
+def _list(run: Run, graph: Graph, record: ToolResult) -> None:
+    """Keep what an outcome will tell of: all calls in doubt, and the newest of those done."""
+    reference = CallReference(step=graph.step, call_id=record.call_id, name=record.name)
+    if record.failure is None:
+        run.done.append(reference)
+        del run.done[:-DONE_CALLS]
+    elif record.failure.kind == "unknown_outcome":
+        run.in_doubt.append(reference)
+
+
+def _add_to_conversation(
+    state: SessionProjection, record: ToolResult, node: Node, sequence: int
+) -> None:
     for item in reversed(state.window):
-        if item.role == "calls":
+        if item.role == "calls" and item.graph_id == record.graph_id:
             item.results[record.call_id] = record
             return
+    # The run waited for so long that its calls were let go: the call comes again, with its result.
+    item = WindowItem(sequence=sequence, role="calls", calls=(node.call,), graph_id=record.graph_id)
+    item.results[record.call_id] = record
+    add_to_window(state, item)
 
 
 def _score(state: SessionProjection, run: Run, record: ToolResult, at_ms: int) -> None:

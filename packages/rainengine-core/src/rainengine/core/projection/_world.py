@@ -7,8 +7,13 @@ from typing import Any, TypeVar
 from rainengine.core import records as r
 from rainengine.core.projection import _state as s
 from rainengine.core.projection._state import SessionProjection, World
+from rainengine.core.projection._waiting import resolve_delegation
+from rainengine.core.projection._window import tell
 
 T = TypeVar("T")
+
+RECALLED = "memory:search"
+"""The source of an observation that holds what was found in memory."""
 
 
 def _event(
@@ -17,9 +22,16 @@ def _event(
     sequence: int,
     entry: r.NewRecord | r.StoredRecord,
 ) -> None:
-    change = _EVENTS.get(type(record.event))
+    event = record.event
+    change = _EVENTS.get(type(event))
     if change is not None:
-        change(state.world, record.event, entry.occurred_at_ms)
+        change(state.world, event, entry.occurred_at_ms)
+    if isinstance(event, r.DelegationResolved):
+        resolve_delegation(state, event, entry.occurred_at_ms)
+    elif isinstance(event, r.MemoryArchived):
+        tell(state, sequence, {"event": "kept_in_memory", "content": event.content})
+    elif isinstance(event, r.ObservationAppended) and event.source == RECALLED:
+        tell(state, sequence, {"event": "memory_search", "found": event.content})
 
 
 def _goal_created(world: World, event: r.GoalCreated, at_ms: int) -> None:

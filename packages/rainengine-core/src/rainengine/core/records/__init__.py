@@ -76,7 +76,9 @@ from rainengine.core.records._messages import ToolCallPart as ToolCallPart
 from rainengine.core.records._messages import ToolResultPart as ToolResultPart
 from rainengine.core.records._policy import AgentProfile as AgentProfile
 from rainengine.core.records._policy import AgentRef as AgentRef
+from rainengine.core.records._policy import BusyPolicy as BusyPolicy
 from rainengine.core.records._policy import CapabilityGrants as CapabilityGrants
+from rainengine.core.records._policy import DoubtPolicy as DoubtPolicy
 from rainengine.core.records._policy import EffectClass as EffectClass
 from rainengine.core.records._policy import EnginePolicy as EnginePolicy
 from rainengine.core.records._policy import EscalationPolicy as EscalationPolicy
@@ -90,10 +92,12 @@ from rainengine.core.records._policy import RetryPolicy as RetryPolicy
 from rainengine.core.records._policy import ReviewPolicy as ReviewPolicy
 from rainengine.core.records._policy import SelfImprovementPolicy as SelfImprovementPolicy
 from rainengine.core.records._policy import WakePolicy as WakePolicy
+from rainengine.core.records._runs import CallReference as CallReference
 from rainengine.core.records._runs import CancelRequest as CancelRequest
 from rainengine.core.records._runs import CoordinationClaim as CoordinationClaim
 from rainengine.core.records._runs import KernelEventRecord as KernelEventRecord
 from rainengine.core.records._runs import OutcomeRecord as OutcomeRecord
+from rainengine.core.records._runs import ParentRun as ParentRun
 from rainengine.core.records._runs import StopReason as StopReason
 from rainengine.core.records._runs import TriggerIntent as TriggerIntent
 from rainengine.core.records._runs import TriggerRecord as TriggerRecord
@@ -111,6 +115,8 @@ from rainengine.core.records._triggers import Approval as Approval
 from rainengine.core.records._triggers import Attachment as Attachment
 from rainengine.core.records._triggers import BlobRef as BlobRef
 from rainengine.core.records._triggers import DelegationResult as DelegationResult
+from rainengine.core.records._triggers import DoubtResolution as DoubtResolution
+from rainengine.core.records._triggers import DoubtVerdict as DoubtVerdict
 from rainengine.core.records._triggers import ExternalEvent as ExternalEvent
 from rainengine.core.records._triggers import HumanInput as HumanInput
 from rainengine.core.records._triggers import Message as Message

@@ -9,7 +9,7 @@ import attrs
 from rainengine.core.errors import ProviderErrorKind
 from rainengine.core.records._base import Action, Record
 
-UsageStatus: TypeAlias = Literal["reserved", "settled", "failed"]
+UsageStatus: TypeAlias = Literal["reserved", "settled", "failed", "released"]
 
 Purpose: TypeAlias = Literal["act", "plan", "summarise"]
 """What a model is asked for: the next action, a plan for the run, or a summary of its past."""
@@ -34,13 +34,15 @@ class ContextManifest:
 
     `first_sequence` to `last_sequence` is the range of records behind the messages;
     `prompt_hash` is the SHA-256 (hex) of messages and offered skills;
-    `skills` names them as `name@version`.
+    `skills` names them as `name@version`, `agent` and `prompt` likewise who was asked, and how.
     """
 
     first_sequence: int
     last_sequence: int
     prompt_hash: str
     skills: tuple[str, ...] = ()
+    agent: str = ""
+    prompt: str = ""
 
 
 @attrs.frozen(kw_only=True)
@@ -81,6 +83,7 @@ class ProviderUsage(Record):
 
     `reserved` precedes a call and holds the most that it may use, `settled` follows it, `failed`
     says how it ended instead; the next attempt is then made at `retry_at_ms` (Unix time), if any.
+    `released`: the call that was reserved for was never made.
     `price` is what `cost_micros` was worked out from.
     """
 

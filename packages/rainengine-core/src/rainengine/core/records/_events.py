@@ -175,9 +175,11 @@ class DelegationRequested(KernelEvent):
 
 @attrs.frozen(kw_only=True)
 class DelegationResolved(KernelEvent):
-    """Delegated work came back."""
+    """Delegated work came back. What it used is in millionths of a currency unit, and tokens."""
 
     correlation_id: str
+    cost_micros: int = 0
+    tokens: int = 0
     type: Literal["delegation_resolved"] = attrs.field(
         default="delegation_resolved", init=False, repr=False
     )

@@ -14,6 +14,12 @@ EffectClass: TypeAlias = Literal["pure", "idempotent", "unsafe", "transactional"
 `transactional`: it cannot be done twice, as it is stored together with its result or not at all.
 """
 
+DoubtPolicy: TypeAlias = Literal["report", "suspend"]
+"""What becomes of a call in doubt: the model is told so, or the run waits for a person."""
+
+BusyPolicy: TypeAlias = Literal["queue", "reject", "interrupt"]
+"""What becomes of a message while a run is open: it waits, is refused, or stops that run."""
+
 LearningMode: TypeAlias = Literal["auto_with_guardrails", "advisory", "shadow"]
 
 
@@ -60,7 +66,14 @@ class SelfImprovementPolicy:
 
 @attrs.frozen(kw_only=True)
 class EnginePolicy:
-    """The operator's bounds for a run. Times are milliseconds, cost is in currency units."""
+    """The operator's bounds for a run. Times are milliseconds, cost is in currency units.
+
+    Budgets of cost and tokens are ceilings where the provider is an `abc.PricedProvider`: the most
+    that a call may use is reserved before it is made. Elsewhere they are checked between calls.
+    A run's budgets are part of its session's; a delegation gets at most
+    `max_cost_per_delegation` of what is left.
+    `provider_retry` is how failed calls of the provider are made again, each as a step of its own.
+    """
 
     max_steps: int = 16
     max_execution_time_ms: int = 120_000
@@ -69,6 +82,12 @@ class EnginePolicy:
     max_consecutive_tool_failures: int = 20
     cache_threshold_tokens: int = 32_000
     max_cost_per_session: float = 5.0
+    max_cost_per_run: float | None = None
+    max_cost_per_delegation: float = 1.0
+    max_tokens_per_session: int | None = None
+    max_tokens_per_run: int | None = None
+    provider_retry: RetryPolicy = RetryPolicy()
+    on_doubt: DoubtPolicy = "report"
     max_parallel_skill_calls: int = 4
     max_inline_attachment_bytes: int = 524_288
     allow_native_skills: bool = True
@@ -81,9 +100,14 @@ class EnginePolicy:
 
 @attrs.frozen(kw_only=True)
 class MemoryPolicy:
-    """How much of the past a model is shown."""
+    """How much of the past a model is shown.
+
+    Once more than `max_recent_items` of the conversation are in no summary, a step is spent on
+    one, if the agent is to `summarise`.
+    """
 
     max_recent_items: int = 32
+    summarise: bool = True
     semantic_retrieval_limit: int = 8
     graph_hops: int = 6
 
@@ -94,6 +118,7 @@ class EscalationPolicy:
 
     require_human_approval_scopes: tuple[str, ...] = ("scope:human_approval",)
     max_auto_delegations: int = 50
+    max_delegation_depth: int = 3
 
 
 @attrs.frozen(kw_only=True)
@@ -107,11 +132,13 @@ class WakePolicy:
 
 @attrs.frozen(kw_only=True)
 class ReviewPolicy:
-    """What has to be reviewed by people, and by whom."""
+    """What has to be reviewed by people, by whom, and for how long they can be waited for."""
 
     require_review_for_native_skills: bool = False
     require_review_for_delegation: bool = True
     reviewer_scopes: tuple[str, ...] = ("scope:human_approval",)
+    requester_may_approve: bool = True
+    approval_ttl_ms: int = 86_400_000
 
 
 @attrs.frozen(kw_only=True)
@@ -126,6 +153,7 @@ class AgentProfile:
     wake: WakePolicy = WakePolicy()
     review: ReviewPolicy = ReviewPolicy()
     escalation: EscalationPolicy = EscalationPolicy()
+    busy: BusyPolicy = "queue"
 
 
 @attrs.frozen(kw_only=True)

@@ -24,11 +24,33 @@ StopReason: TypeAlias = Literal[
 
 
 @attrs.frozen(kw_only=True)
+class ParentRun:
+    """The run that delegated this one: its session, and the id that its result goes by.
+
+    `depth` is how many delegations led here.
+    """
+
+    session_id: str
+    correlation_id: str
+    depth: int
+
+
+@attrs.frozen(kw_only=True)
+class CallReference:
+    """A tool call of a run, by the step and the call id."""
+
+    step: int
+    call_id: str
+    name: str
+
+
+@attrs.frozen(kw_only=True)
 class TriggerRecord(Record):
     """A trigger together with the authority it came with.
 
     Whoever continues the run reads from here what it may do.
     `body_hash` is the SHA-256 (hex) of the RFC 8785 form of trigger and scopes.
+    `resumes` is the run that waited for this answer when it came in.
     """
 
     kind: ClassVar[str] = "trigger"
@@ -41,6 +63,7 @@ class TriggerRecord(Record):
     provider: ProviderConfig = ProviderConfig()
     traceparent: str | None = None
     resumes: str | None = None
+    parent: ParentRun | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -81,7 +104,11 @@ class CoordinationClaim(Record):
 
 @attrs.frozen(kw_only=True)
 class OutcomeRecord(Record):
-    """How a run ended or paused."""
+    """How a run ended or paused.
+
+    One that was stopped lists the newest of its calls that were `done`, and all that are
+    `in_doubt`.
+    """
 
     kind: ClassVar[str] = "outcome"
     trigger_id: str
@@ -90,3 +117,5 @@ class OutcomeRecord(Record):
     response: str | None = None
     detail: str | None = None
     resume_token: str | None = None
+    done: tuple[CallReference, ...] = ()
+    in_doubt: tuple[CallReference, ...] = ()

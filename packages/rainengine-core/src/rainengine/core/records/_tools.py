@@ -18,12 +18,16 @@ NodeStatus: TypeAlias = Literal[
 
 @attrs.frozen(kw_only=True)
 class ToolExecutionGraph(Record):
-    """The tool calls of one step, with call ids that are unique within it."""
+    """The tool calls of one step, with call ids that are unique within it.
+
+    `approved`: a person let them run.
+    """
 
     kind: ClassVar[str] = "tool_execution_graph"
     graph_id: str
     step: int
     calls: tuple[PlannedSkillCall, ...]
+    approved: bool = False
 
 
 @attrs.frozen(kw_only=True)

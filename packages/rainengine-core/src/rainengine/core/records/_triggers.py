@@ -6,7 +6,7 @@ from typing import Literal
 
 import attrs
 
-from rainengine.core.records._base import JsonValue, Trigger
+from rainengine.core.records._base import JsonObject, JsonValue, Trigger
 
 
 @attrs.frozen(kw_only=True)
@@ -110,20 +110,58 @@ class ScheduledWake(Trigger):
 
 @attrs.frozen(kw_only=True)
 class Approval(Trigger):
-    """Somebody answered a suspended run."""
+    """Somebody answered a suspended run.
+
+    `approver` is who, as the host knows it. `edited_args` replace the arguments of pending calls,
+    by call id; only what is approved can be edited.
+    """
 
     resume_token: str
     decision: Literal["approved", "rejected"]
+    approver: str = ""
+    edited_args: JsonObject | None = None
     metadata: JsonValue = None
     type: Literal["approval"] = attrs.field(default="approval", init=False, repr=False)
 
 
 @attrs.frozen(kw_only=True)
+class DoubtVerdict:
+    """What a person found out about one call in doubt.
+
+    It `happened` with this `value`; it `did_not_happen`, and is made again under the same key;
+    or it stays unknown, and that is what the model is told (`give_up`).
+    """
+
+    call_id: str
+    verdict: Literal["happened", "did_not_happen", "give_up"]
+    value: JsonValue = None
+
+
+@attrs.frozen(kw_only=True)
+class DoubtResolution(Trigger):
+    """Somebody settled the calls in doubt for which a run is suspended: every one of them."""
+
+    resume_token: str
+    verdicts: tuple[DoubtVerdict, ...]
+    approver: str = ""
+    metadata: JsonValue = None
+    type: Literal["doubt_resolution"] = attrs.field(
+        default="doubt_resolution", init=False, repr=False
+    )
+
+
+@attrs.frozen(kw_only=True)
 class DelegationResult(Trigger):
-    """The answer to work that the agent delegated."""
+    """The answer to work that the agent delegated.
+
+    `cost_micros` (millionths of a currency unit) and `tokens` are what it used; where that is not
+    known, all that was reserved for it counts as used.
+    """
 
     correlation_id: str
     payload: JsonValue
+    cost_micros: int | None = None
+    tokens: int | None = None
     metadata: JsonValue = None
     type: Literal["delegation_result"] = attrs.field(
         default="delegation_result", init=False, repr=False

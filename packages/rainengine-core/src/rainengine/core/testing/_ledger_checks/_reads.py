@@ -70,6 +70,17 @@ async def check_a_resuming_trigger_finds_what_came_after_it(maker: LedgerMaker) 
         expect_equal(ended.record, await ledger.find_outcome("s", "yes"), "after it ended")
 
 
+async def check_an_answer_that_came_too_late_finds_its_own_outcome(maker: LedgerMaker) -> None:
+    """A trigger that was to resume a run, and was refused, finds the outcome that says so."""
+    refused, ended = outcome("r2", reason="policy_aborted"), outcome("r1", response="done")
+    resumption = trigger("yes", run="r2", resumes="r1")
+    async with one_ledger(maker) as ledger:
+        await ledger.append("s", [trigger("key", run="r1"), resumption], expected=None)
+        await ledger.append("s", [ended, refused], expected=None)
+        expect_equal(refused.record, await ledger.find_outcome("s", "yes"), "the refusal")
+        expect_equal(ended.record, await ledger.find_outcome("s", "key"), "the run's own")
+
+
 async def check_unknown_records_survive(maker: LedgerMaker) -> None:
     """A record of a kind or version from the future is stored and read back unchanged."""
     strange = {"b": [1, {"ü": None}], "a": 1.5}
@@ -96,5 +107,6 @@ CHECKS = (
     check_an_outcome_is_found_by_its_trigger_key,
     check_the_newest_outcome_of_a_resumed_run_is_found,
     check_a_resuming_trigger_finds_what_came_after_it,
+    check_an_answer_that_came_too_late_finds_its_own_outcome,
     check_unknown_records_survive,
 )

@@ -1,0 +1,103 @@
+"""Folding of runs that wait for an answer: parked under a token, which is spent once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rainengine.core.projection._spending import reserve, settle_delegation
+from rainengine.core.projection._state import SPENT_TOKENS, ParkedRun, Run, SessionProjection
+from rainengine.core.projection._window import tell
+from rainengine.core.records import (
+    ApprovalResolution,
+    Delegation,
+    DelegationResolved,
+    JsonObject,
+    JsonValue,
+    NewRecord,
+    PendingApproval,
+    Record,
+    StoredRecord,
+)
+
+
+def _pending(
+    state: SessionProjection, record: PendingApproval, sequence: int, entry: object
+) -> None:
+    if state.run is not None:
+        state.run.pending = record
+    tell(state, sequence, _asked(record))
+
+
+def _asked(record: PendingApproval) -> JsonObject:
+    facts: JsonObject = {"event": "waiting_for_a_person", "reason": record.reason}
+    if record.calls:
+        calls: list[JsonValue] = [{"name": call.name, "args": call.args} for call in record.calls]
+        facts["calls"] = calls
+    if record.delegation is not None:
+        facts["delegation"] = record.delegation.task.task_type
+    if record.doubts:
+        facts["in_doubt"] = [*record.doubts]
+    return facts
+
+
+def _resolution(
+    state: SessionProjection,
+    record: ApprovalResolution,
+    sequence: int,
+    entry: NewRecord | StoredRecord,
+) -> None:
+    parked = _unpark(state, record.resume_token)
+    if parked is not None:
+        _resume(state, parked, entry.occurred_at_ms)
+
+
+def _delegation(state: SessionProjection, record: Delegation, sequence: int, entry: object) -> None:
+    if state.run is not None:
+        state.run.delegation = record
+    state.auto_delegations += record.automatic
+    reserve(state, record.budget_micros or 0, record.budget_tokens or 0)
+    task = record.task.task_type
+    tell(state, sequence, {"event": "delegated", "to": record.target.stream, "task": task})
+
+
+def resolve_delegation(state: SessionProjection, event: DelegationResolved, at_ms: int) -> None:
+    """Take in that handed-over work came back: its run goes on."""
+    parked = _unpark(state, event.correlation_id)
+    if parked is not None:
+        settle_delegation(state, parked.run, event.cost_micros, event.tokens)
+        _resume(state, parked, at_ms)
+
+
+def park(state: SessionProjection, run: Run, token: str, at_ms: int) -> None:
+    """Set a run aside until somebody answers to this token."""
+    state.parked[token] = ParkedRun(run=run, since_ms=at_ms)
+
+
+def give_up(state: SessionProjection, trigger_id: str) -> None:
+    """Forget a parked run that has ended; what was set aside for it counts as spent."""
+    for token, parked in list(state.parked.items()):
+        if parked.run.trigger_id == trigger_id:
+            _unpark(state, token)
+            delegation = parked.run.delegation
+            if delegation is not None:
+                spent = delegation.budget_micros or 0, delegation.budget_tokens or 0
+                settle_delegation(state, parked.run, *spent)
+
+
+def _unpark(state: SessionProjection, token: str) -> ParkedRun | None:
+    state.spent_tokens.append(token)
+    del state.spent_tokens[:-SPENT_TOKENS]
+    return state.parked.pop(token, None)
+
+
+def _resume(state: SessionProjection, parked: ParkedRun, at_ms: int) -> None:
+    run = state.run = parked.run
+    run.suspended_ms += max(at_ms - parked.since_ms, 0)
+    run.pending = run.delegation = None
+
+
+WAITING_FOLDS: dict[type[Record], Any] = {
+    PendingApproval: _pending,
+    ApprovalResolution: _resolution,
+    Delegation: _delegation,
+}
