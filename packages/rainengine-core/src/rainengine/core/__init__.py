@@ -35,6 +35,7 @@ from rainengine.core.inmemory import ScriptedProvider as ScriptedProvider
 from rainengine.core.loop import RunResult as RunResult
 from rainengine.core.loop import run_until_terminal as run_until_terminal
 from rainengine.core.plugins import open_ledger as open_ledger
+from rainengine.core.plugins import open_provider as open_provider
 from rainengine.core.records import AgentProfile as AgentProfile
 from rainengine.core.records import Approval as Approval
 from rainengine.core.records import CallSkills as CallSkills

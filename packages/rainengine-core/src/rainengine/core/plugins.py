@@ -1,4 +1,4 @@
-"""Plugins, found through entry points, and ledgers, opened by URL.
+"""Plugins, found through entry points; ledgers, opened by URL; providers, opened by name.
 
 A distribution offers a plugin by naming it in one of the groups of `PluginGroup`.
 Looking up a name imports that plugin only. Nothing registers itself by being imported.
@@ -6,11 +6,11 @@ Looking up a name imports that plugin only. Nothing registers itself by being im
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Literal, TypeAlias, cast, get_args
 
-from rainengine.core.abc import LedgerStore
+from rainengine.core.abc import LedgerStore, LlmProvider
 from rainengine.core.errors import (
     DuplicatePlugin,
     InvalidConfiguration,
@@ -34,6 +34,12 @@ PluginGroup: TypeAlias = Literal[
 
 StoreOpener: TypeAlias = Callable[[str], AbstractAsyncContextManager[LedgerStore]]
 """What a plugin in `rainengine.stores` is: called with the URL, it opens the store."""
+
+
+ProviderOpener: TypeAlias = Callable[
+    [Mapping[str, object]], AbstractAsyncContextManager[LlmProvider]
+]
+"""What a plugin in `rainengine.providers` is: called with plain settings, it opens a provider."""
 
 
 class PluginNotLoadable(UsageError):
@@ -108,6 +114,21 @@ async def open_ledger(url: str) -> AsyncGenerator[LedgerStore]:
         raise InvalidConfiguration("url", "the store's plugin cannot be called with a URL")
     async with opener(url) as store:
         yield store
+
+
+@asynccontextmanager
+async def open_provider(name: str, settings: Mapping[str, object]) -> AsyncGenerator[LlmProvider]:
+    """Open the model provider that a plugin in `rainengine.providers` offers under this name.
+
+    The settings are plain values, as a file of configuration holds them, and its secrets are
+    references: `{"model": "gpt-5", "api_key": "env:OPENAI_API_KEY"}`.
+    Raises a `UsageError` that says what to change, `InvalidConfiguration` for a setting.
+    """
+    opener = cast(ProviderOpener, find_plugin("rainengine.providers", name))
+    if not callable(opener):
+        raise InvalidConfiguration("name", "the provider's plugin cannot be called with settings")
+    async with opener(settings) as provider:
+        yield provider
 
 
 def _store_name(url: str) -> str:

@@ -25,6 +25,7 @@ from rainengine.core.abc._ledger import Snapshots as Snapshots
 from rainengine.core.abc._ledger import Watch as Watch
 from rainengine.core.abc._providers import ActionKind as ActionKind
 from rainengine.core.abc._providers import EmbeddingProvider as EmbeddingProvider
+from rainengine.core.abc._providers import InvalidAnswer as InvalidAnswer
 from rainengine.core.abc._providers import LlmProvider as LlmProvider
 from rainengine.core.abc._providers import PricedProvider as PricedProvider
 from rainengine.core.abc._providers import ProviderDecision as ProviderDecision

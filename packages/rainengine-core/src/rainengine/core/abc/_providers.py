@@ -93,6 +93,17 @@ class ProviderDecision:
     provider: str | None = None
 
 
+@attrs.frozen
+class InvalidAnswer(Action):
+    """What a model sent is no decision: it is told `reason`, and asked again in the next step.
+
+    For a provider to return instead of an action; `raw` is as much of the answer as can be shown.
+    """
+
+    reason: str
+    raw: str = ""
+
+
 class LlmProvider(Protocol):
     """A model that decides what an agent does next."""
 
