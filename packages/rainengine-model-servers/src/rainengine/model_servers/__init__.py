@@ -6,6 +6,9 @@ or silent where a test wants it so. They are real servers: SDKs and HTTP clients
 
 from __future__ import annotations
 
+from rainengine.model_servers._gemini import gemini_error as gemini_error
+from rainengine.model_servers._gemini import open_gemini_server as open_gemini_server
+from rainengine.model_servers._gemini_complaints import gemini_complaints as gemini_complaints
 from rainengine.model_servers._messages import Reply as Reply
 from rainengine.model_servers._messages import Request as Request
 from rainengine.model_servers._moves import Cut as Cut
