@@ -6,11 +6,13 @@ from typing import Any
 
 import attrs
 
+from rainengine.core.projection._learning import observed
 from rainengine.core.projection._spending import forfeit_reservation
 from rainengine.core.projection._state import Run, SessionProjection, WindowItem
 from rainengine.core.projection._waiting import give_up, park
 from rainengine.core.projection._window import add_to_window
 from rainengine.core.records import (
+    PAUSES,
     CancelRequest,
     Deliberation,
     ExecutionPlan,
@@ -20,7 +22,6 @@ from rainengine.core.records import (
     Record,
     Respond,
     ScheduledWake,
-    StopReason,
     StoredRecord,
     Summary,
     TriggerIntent,
@@ -28,25 +29,28 @@ from rainengine.core.records import (
 )
 
 
+def waiting_run(record: TriggerRecord, sequence: int, idempotency_key: str | None) -> Run:
+    """The run that a trigger stands for, before it has begun."""
+    return Run(
+        trigger_id=record.trigger_id,
+        trigger=record.trigger,
+        sequence=sequence,
+        idempotency_key=idempotency_key,
+        agent=record.agent,
+        granted_scopes=record.granted_scopes,
+        policy=record.policy,
+        provider=record.provider,
+        traceparent=record.traceparent,
+        body_hash=record.body_hash,
+        resumes=record.resumes,
+        parent=record.parent,
+    )
+
+
 def _trigger(
     state: SessionProjection, record: TriggerRecord, sequence: int, entry: NewRecord | StoredRecord
 ) -> None:
-    state.queue.append(
-        Run(
-            trigger_id=record.trigger_id,
-            trigger=record.trigger,
-            sequence=sequence,
-            idempotency_key=entry.idempotency_key,
-            agent=record.agent,
-            granted_scopes=record.granted_scopes,
-            policy=record.policy,
-            provider=record.provider,
-            traceparent=record.traceparent,
-            body_hash=record.body_hash,
-            resumes=record.resumes,
-            parent=record.parent,
-        )
-    )
+    state.queue.append(waiting_run(record, sequence, entry.idempotency_key))
     if isinstance(record.trigger, ScheduledWake):
         state.world.wakes.pop(record.trigger.wake_id, None)
 
@@ -124,15 +128,13 @@ def _outcome(
     if run is not None and run.trigger_id == record.trigger_id:
         state.run = None
         forfeit_reservation(state, run)
-        if record.stop_reason in _PAUSES and record.resume_token is not None:
+        if record.stop_reason in PAUSES and record.resume_token is not None:
             park(state, run, record.resume_token, entry.occurred_at_ms)
     else:
         give_up(state, record.trigger_id)
     state.outcomes += 1
     state.last_outcome = record
-
-
-_PAUSES: frozenset[StopReason] = frozenset({"suspended", "delegated"})
+    state.learning = observed(state.learning, record)
 
 
 RUN_FOLDS: dict[type[Record], Any] = {

@@ -6,6 +6,7 @@ from typing import Literal, TypeAlias
 
 import attrs
 
+from rainengine.core.projection._evidence import Learning
 from rainengine.core.records import (
     AgentRef,
     Approval,
@@ -304,6 +305,7 @@ class SessionProjection:
     overlay: PolicyOverlay | None = None
     outcomes: int = 0
     last_outcome: OutcomeRecord | None = None
+    learning: Learning = attrs.field(factory=Learning)
     last_reflection_sequence: int = 0
 
     def has_open(self, trigger_id: str) -> bool:

@@ -132,12 +132,19 @@ def _add_to_conversation(
 
 
 def _score(state: SessionProjection, run: Run, record: ToolResult, at_ms: int) -> None:
-    if record.failure is not None and record.failure.kind in _NO_VERDICT_ON_SKILL:
+    skill = state.skills.get(record.name) or SkillRecord()
+    if not score(skill, record, at_ms):
         return
-    skill = state.skills.get(record.name)
-    if skill is None:
-        skill = state.skills[record.name] = SkillRecord()
-    succeeded = record.failure is None
+    state.skills[record.name] = skill
+    if record.name not in run.skills_used:
+        run.skills_used.append(record.name)
+
+
+def score(skill: SkillRecord, result: ToolResult, at_ms: int) -> bool:
+    """Count a call for or against its skill; False where its result says nothing about it."""
+    if result.failure is not None and result.failure.kind in _NO_VERDICT_ON_SKILL:
+        return False
+    succeeded = result.failure is None
     skill.calls += 1
     skill.recent.append(succeeded)
     if len(skill.recent) > RECENT_CALLS:
@@ -145,8 +152,7 @@ def _score(state: SessionProjection, run: Run, record: ToolResult, at_ms: int) -
     if not succeeded:
         skill.failures += 1
         skill.last_failure_at_ms = at_ms
-    if record.name not in run.skills_used:
-        run.skills_used.append(record.name)
+    return True
 
 
 TOOL_FOLDS: dict[type[Record], Any] = {

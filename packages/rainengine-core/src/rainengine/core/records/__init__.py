@@ -92,10 +92,12 @@ from rainengine.core.records._policy import RetryPolicy as RetryPolicy
 from rainengine.core.records._policy import ReviewPolicy as ReviewPolicy
 from rainengine.core.records._policy import SelfImprovementPolicy as SelfImprovementPolicy
 from rainengine.core.records._policy import WakePolicy as WakePolicy
+from rainengine.core.records._runs import PAUSES as PAUSES
 from rainengine.core.records._runs import CallReference as CallReference
 from rainengine.core.records._runs import CancelRequest as CancelRequest
 from rainengine.core.records._runs import CoordinationClaim as CoordinationClaim
 from rainengine.core.records._runs import KernelEventRecord as KernelEventRecord
+from rainengine.core.records._runs import LimitReached as LimitReached
 from rainengine.core.records._runs import OutcomeRecord as OutcomeRecord
 from rainengine.core.records._runs import ParentRun as ParentRun
 from rainengine.core.records._runs import StopReason as StopReason

@@ -26,11 +26,15 @@ class Reflection(Record):
 
 @attrs.frozen(kw_only=True)
 class SkillStatistics:
-    """Calls of one skill in this session since it began."""
+    """How the newest calls of a skill went, and how many there were in this session in all."""
 
     name: str
     calls: int
     failures: int
+    successes: int = 0
+    failure_rate: float = 0.0
+    total_calls: int = 0
+    total_failures: int = 0
 
 
 @attrs.frozen(kw_only=True)
@@ -43,7 +47,10 @@ class ToolPerformance(Record):
 
 @attrs.frozen(kw_only=True)
 class StrategyPreference(Record):
-    """A skill that keeps failing should be avoided where there is another way."""
+    """A skill that keeps failing should be avoided where there is another way.
+
+    `none` takes that back. `failure_rate` is that of the skill's newest calls.
+    """
 
     kind: ClassVar[str] = "strategy_preference"
     skill: str
@@ -64,12 +71,18 @@ class PolicyOverlay:
 
 @attrs.frozen(kw_only=True)
 class PolicyTuning(Record):
-    """A proposal to change the policy, and what became of it."""
+    """A proposal to change the policy, and what became of it.
+
+    `limit` is the field of the policy that has ended runs, of which the newest are the `evidence`,
+    by their triggers; `confidence`, from 0 to 1, is their share of the runs since the first.
+    `prior` and `overlay` hold the value before and after, in a rollback those that are taken back.
+    """
 
     kind: ClassVar[str] = "policy_tuning"
     tuning_id: str
     status: Literal["proposed", "applied", "rejected_unsafe", "rolled_back"]
     reason: str
+    limit: str = ""
     overlay: PolicyOverlay = PolicyOverlay()
     prior: PolicyOverlay = PolicyOverlay()
     evidence: tuple[str, ...] = ()
@@ -79,10 +92,19 @@ class PolicyTuning(Record):
 
 @attrs.frozen(kw_only=True)
 class ProfilePatch(Record):
-    """A proposed change of the agent's profile; one that widens anything waits for approval."""
+    """A change of an agent's profile that was proposed, and what was said to it.
+
+    `patch` has the fields that change, those of a policy in an object of their own. `widening`
+    names what it would allow that was not allowed before, which waits for approval.
+    It is `approved` by `resolved_by`, or by nobody where that need not be. The engine applies none.
+    """
 
     kind: ClassVar[str] = "profile_patch"
     patch_id: str
     patch: JsonObject
     widens: bool
     status: Literal["proposed", "approved", "rejected"] = "proposed"
+    agent: str = ""
+    reason: str = ""
+    widening: tuple[str, ...] = ()
+    resolved_by: str = ""

@@ -22,14 +22,18 @@ StopReason: TypeAlias = Literal[
 ]
 """Why a run stopped. `suspended` and `delegated` runs can be resumed; the others are over."""
 
+PAUSES: frozenset[StopReason] = frozenset({"suspended", "delegated"})
+"""The stop reasons of runs that can be resumed."""
+
 
 @attrs.frozen(kw_only=True)
 class ParentRun:
-    """The run that delegated this one: its session, and the id that its result goes by.
+    """The run that delegated this one: its agent and session, and the id that its result goes by.
 
     `depth` is how many delegations led here.
     """
 
+    agent: str
     session_id: str
     correlation_id: str
     depth: int
@@ -103,8 +107,20 @@ class CoordinationClaim(Record):
 
 
 @attrs.frozen(kw_only=True)
+class LimitReached:
+    """A limit of the policy that ended a run: what it allowed, and how far the run had come.
+
+    `name` is the policy's field. Amounts are in its unit, but of cost in millionths of one.
+    """
+
+    name: str
+    allowed: int
+    reached: int
+
+
+@attrs.frozen(kw_only=True)
 class OutcomeRecord(Record):
-    """How a run ended or paused.
+    """How a run ended or paused, and the `limit` that ended it, if one did.
 
     One that was stopped lists the newest of its calls that were `done`, and all that are
     `in_doubt`.
@@ -117,5 +133,6 @@ class OutcomeRecord(Record):
     response: str | None = None
     detail: str | None = None
     resume_token: str | None = None
+    limit: LimitReached | None = None
     done: tuple[CallReference, ...] = ()
     in_doubt: tuple[CallReference, ...] = ()
