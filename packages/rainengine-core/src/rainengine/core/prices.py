@@ -1,0 +1,92 @@
+"""What tokens cost, by the package `genai-prices`.
+
+Providers depend on that package; core works without it, and then knows no price. The prices are
+those that the package was released with: nothing is fetched.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import ROUND_CEILING, Decimal
+from typing import TYPE_CHECKING
+
+from rainengine.core.records import TokenPrice
+
+if TYPE_CHECKING:
+    from genai_prices.types import ModelPrice, TieredPrices
+
+_MICROS = 1_000_000
+
+
+def known_price(
+    model: str,
+    *,
+    at_ms: int,
+    input_tokens: int = 0,
+    provider: str | None = None,
+    url: str | None = None,
+) -> TokenPrice | None:
+    """Return what a model's tokens cost in US dollars at a time (Unix, milliseconds), or None.
+
+    The model is looked for at a provider, by its id or by the URL of its API. Where the price
+    depends on the length of the prompt, it is the one for so many `input_tokens`.
+    """
+    prices = _find(model, at_ms, input_tokens, provider, url)
+    if prices is None or prices.input_mtok is None or prices.output_mtok is None:
+        return None
+    cached = prices.cache_read_mtok
+    return TokenPrice(
+        input_micros=_micros(prices.input_mtok, input_tokens),
+        output_micros=_micros(prices.output_mtok, input_tokens),
+        cached_micros=None if cached is None else _micros(cached, input_tokens),
+        source=_source(),
+    )
+
+
+def _find(
+    model: str, at_ms: int, input_tokens: int, provider: str | None, url: str | None
+) -> ModelPrice | None:
+    try:
+        from genai_prices import Usage, calc_price
+    except ImportError:
+        return None
+    time, usage = datetime.fromtimestamp(at_ms / 1000, UTC), Usage(input_tokens=input_tokens)
+    try:
+        found = (
+            calc_price(usage, model, genai_request_timestamp=time, provider_api_url=url)
+            if provider is None
+            else calc_price(usage, model, genai_request_timestamp=time, provider_id=provider)
+        )
+    except (LookupError, ValueError):
+        return None
+    return found.model_price
+
+
+def _source() -> str:
+    from genai_prices import __version__
+
+    return f"genai-prices {__version__}"
+
+
+def _micros(price: Decimal | TieredPrices, input_tokens: int) -> int:
+    """Return a price a million tokens in millionths, rounded up."""
+    if not isinstance(price, Decimal):
+        reached = [tier.price for tier in price.tiers if input_tokens > tier.start]
+        price = reached[-1] if reached else price.base
+    return int((price * _MICROS).to_integral_value(ROUND_CEILING))
+
+
+def cost_micros(
+    price: TokenPrice, *, input_tokens: int, output_tokens: int, cached_tokens: int = 0
+) -> int:
+    """Return what so many tokens cost, in millionths of a currency unit, rounded up.
+
+    `input_tokens` includes `cached_tokens`, which cost the full price where they have none.
+    """
+    cached = price.input_micros if price.cached_micros is None else price.cached_micros
+    total = (
+        max(input_tokens - cached_tokens, 0) * price.input_micros
+        + cached_tokens * cached
+        + output_tokens * price.output_micros
+    )
+    return -(-total // _MICROS)
