@@ -16,7 +16,13 @@ from rainengine.core.errors import (
     UnknownPlugin,
     UsageError,
 )
-from rainengine.core.plugins import PluginNotLoadable, find_plugin, open_ledger, plugin_names
+from rainengine.core.plugins import (
+    PluginNotLoadable,
+    find_plugin,
+    open_ledger,
+    open_provider,
+    plugin_names,
+)
 
 STORE = """
 from contextlib import asynccontextmanager
@@ -179,3 +185,27 @@ async def test_errors_inside_pass_through(install: Install) -> None:
     with pytest.raises(ZeroDivisionError):
         async with open_ledger("acme:"):
             raise ZeroDivisionError
+
+
+async def test_a_provider_by_name(install: Install) -> None:
+    """The name chooses the provider, which is opened with the settings and closed after."""
+    install("acme-minds", "rainengine.providers", STORE, acme="acme_minds_module:open_store")
+    async with open_provider("acme", {"model": "m"}) as provider:
+        opened: Any = provider
+        assert opened == [{"model": "m"}]
+    assert opened == [{"model": "m"}, "closed"]
+
+
+async def test_a_provider_that_is_not_there() -> None:
+    """An unknown name is an error that says so."""
+    with pytest.raises(UnknownPlugin, match=r"'nobody' in 'rainengine\.providers'"):
+        async with open_provider("nobody", {}):
+            pytest.fail("opened")
+
+
+async def test_a_provider_that_opens_nothing(install: Install) -> None:
+    """A plugin that cannot be called is a wrong name."""
+    install("acme-minds", "rainengine.providers", "thing = 42", acme="acme_minds_module:thing")
+    with pytest.raises(InvalidConfiguration, match="cannot be called"):
+        async with open_provider("acme", {}):
+            pytest.fail("opened")

@@ -18,7 +18,7 @@ import attrs
 
 from rainengine.core.errors import InvalidConfiguration
 
-T = TypeVar("T")
+_S = TypeVar("_S")
 
 
 class Secret:
@@ -88,7 +88,7 @@ def _from_file(field: str, path: str) -> str:
 _READERS: Mapping[str, Callable[[str, str], str]] = {"env": _from_environment, "file": _from_file}
 
 
-def read_settings(settings: type[T], given: Mapping[str, object]) -> T:
+def read_settings(settings: type[_S], given: Mapping[str, object]) -> _S:
     """Return an attrs class made of a plain mapping.
 
     Raises `InvalidConfiguration` for a setting that there is not, and for one that is missing;
