@@ -169,8 +169,11 @@ MALFORMED: dict[str, Any] = {
     "an action of its own": OwnAction(),
     "an action that cannot be shown": Unshowable(),
     "memory search": MemorySearch(query="x"),
-    "memory archive": MemoryArchive("x"),
-    "suspend": Suspend(reason="x"),
+    "empty memory": MemoryArchive(" "),
+    "suspended cycle": Suspend(
+        reason="x",
+        pending_calls=[PlannedSkillCall(call_id="a", name="s", args={}, depends_on=("a",))],
+    ),
     "delegate": Delegate(
         target=DelegationTarget(stream="s"), task=DelegatedTask(task_type="t", payload=None)
     ),
@@ -226,11 +229,19 @@ async def test_a_result_larger_than_the_ledgers_records_is_no_doubt(stage: Any) 
         assert 1 == len(skill.invocations)
 
 
-@pytest.mark.parametrize("fault", ["memory search", "memory archive", "suspend", "delegate"])
+@pytest.mark.parametrize("fault", ["memory search", "delegate"])
 def test_refused_actions_are_named(fault: str) -> None:
     """What this engine cannot follow is refused by its name."""
     name = type(MALFORMED[fault]).__name__
-    assert complaint(MALFORMED[fault], EnginePolicy()) == f"this engine cannot follow a {name}"
+    told = complaint(MALFORMED[fault], EnginePolicy(), {"respond", "call_skills"})
+    assert told == f"this engine cannot follow a {name} here"
+
+
+def test_a_stream_that_is_not_the_agents_is_refused() -> None:
+    """An agent delegates to the streams of its profile only."""
+    told = complaint(MALFORMED["delegate"], EnginePolicy(), {"delegate"}, {"elsewhere"})
+    assert told is not None
+    assert "may not delegate" in told
 
 
 @pytest.mark.parametrize(

@@ -172,7 +172,7 @@ async def test_the_deadline_ends_a_step_under_way(stage: Any) -> None:
 
 async def test_a_timeout_of_the_providers_own_is_no_deadline(stage: Any) -> None:
     """A provider that itself gives up is a `provider_failure`, however short the run is."""
-    error = ProviderError("slow", kind="timeout", retryable=True)
+    error = ProviderError("slow", kind="timeout", retryable=False)
     policy = EnginePolicy(max_execution_time_ms=10_000)
     result = await stage.engine([error], policy=policy).advance(stage.request())
     assert result.outcome.stop_reason == "provider_failure"

@@ -209,25 +209,48 @@ async def interrupted(stage: Any, engine: AgentEngine, deed: Any) -> None:
         await stage.interrupt(engine, after=5)
 
 
-@pytest.mark.parametrize("where", ["provider", "tool"])
-async def test_a_beat_tells_of_a_cancel_before_anything_is_begun(stage: Any, where: str) -> None:
+async def test_a_beat_tells_of_a_cancel_before_anything_is_begun(stage: Any) -> None:
     """What a heartbeat saw is taken in first: no model is asked and no call is made for nothing."""
     skill = stage.skill("slow", stage.taking(9), timeout_ms=10_000)
-
-    async def decide(_: Any) -> Any:
-        if where == "provider":
-            await trio.sleep(9)
-        return stage.calls("slow")
-
     other = stage.engine([], owner="two", ledger=stage.other_handle())
-    engine = stage.engine(decide, skill, lease_ttl_ms=6_000)
+    engine = stage.engine([stage.calls("slow")], skill, lease_ttl_ms=6_000)
     await interrupted(stage, engine, lambda: other.cancel("s", "enough"))
     result = await engine.advance(stage.go_on)
     while result.outcome is None:
         result = await engine.advance(stage.go_on)
     assert (result.outcome.stop_reason, result.outcome.detail) == ("cancelled", "enough")
     assert len(stage.provider.requests) == 1
-    assert len(skill.invocations) == (where == "tool")
+    assert len(skill.invocations) == 1
+
+
+async def test_a_beat_tells_of_a_cancel_while_the_model_is_asked(stage: Any) -> None:
+    """A cancel by another process lets go of the model with the holder's next heartbeat."""
+    other = stage.engine([], owner="two", ledger=stage.other_handle())
+
+    async def decide(_: Any) -> Any:
+        await trio.sleep(3)
+        await other.cancel("s", "enough")
+        await trio.sleep_forever()
+
+    began = stage.clock.now_ms()
+    result = await stage.engine(decide, lease_ttl_ms=6_000).advance(stage.request())
+    assert (result.outcome.stop_reason, result.outcome.detail) == ("cancelled", "enough")
+    assert stage.clock.now_ms() - began == 4_000
+
+
+async def test_a_cancel_in_the_same_process_lets_go_of_the_model_at_once(stage: Any) -> None:
+    """The step that waits for the model ends without a decision when its run is cancelled."""
+
+    async def decide(_: Any) -> Any:
+        assert await engine.cancel("s", "enough")
+        await trio.sleep_forever()
+
+    engine = stage.engine(decide)
+    began = stage.clock.now_ms()
+    result = await engine.advance(stage.request())
+    assert (result.outcome.stop_reason, result.outcome.detail) == ("cancelled", "enough")
+    assert stage.clock.now_ms() == began
+    assert await stage.records(ModelDecision) == []
 
 
 async def test_a_beat_tells_of_a_message_before_the_next_append(stage: Any) -> None:

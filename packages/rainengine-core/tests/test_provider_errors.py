@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 import trio
 
-from rainengine.core import EnginePolicy, Respond
+from rainengine.core import EnginePolicy, Respond, RetryPolicy
 from rainengine.core.abc import ProviderDecision
 from rainengine.core.errors import ProviderError
 from rainengine.core.records import ModelDecision, OutcomeRecord, ProviderCache, ProviderUsage
+
+ONCE = RetryPolicy(max_attempts=1)
 
 
 @pytest.mark.parametrize(
@@ -18,8 +20,8 @@ from rainengine.core.records import ModelDecision, OutcomeRecord, ProviderCache,
     ["timeout", "transport", "rate_limited", "invalid_response", "configuration", "internal"],
 )
 async def test_a_provider_error_ends_the_run(stage: Any, kind: Any) -> None:
-    """An error of any kind is recorded with the failed call and ends the run."""
-    error = ProviderError("went wrong", kind=kind, retryable=True)
+    """An error of any kind that a retry would not help is recorded, and ends the run."""
+    error = ProviderError("went wrong", kind=kind, retryable=False)
     result = await stage.engine([error]).advance(stage.request())
     assert result.outcome.stop_reason == "provider_failure"
     assert result.outcome.detail == f"{kind}: went wrong"
@@ -31,7 +33,7 @@ async def test_a_provider_error_ends_the_run(stage: Any, kind: Any) -> None:
 
 async def test_the_failure_and_the_outcome_are_one_append(stage: Any) -> None:
     """A failed run is two commits: the trigger, and the failure with the outcome."""
-    error = ProviderError("no", kind="transport", retryable=True)
+    error = ProviderError("no", kind="transport", retryable=False)
     await stage.engine([error]).advance(stage.request())
     assert stage.ledger.stats().commits == 2
 
@@ -48,7 +50,8 @@ async def test_a_provider_that_hangs_is_given_up(stage: Any) -> None:
             raise
         raise AssertionError
 
-    engine = stage.engine(hang, policy=EnginePolicy(provider_timeout_ms=7_000))
+    policy = EnginePolicy(provider_timeout_ms=7_000, provider_retry=ONCE)
+    engine = stage.engine(hang, policy=policy)
     began = stage.clock.now_ms()
     result = await engine.advance(stage.request())
     assert result.outcome.stop_reason == "provider_failure"
@@ -117,7 +120,8 @@ async def test_whatever_a_provider_raises_ends_the_run(stage: Any, failure: str)
 )
 async def test_what_is_no_decision_is_an_invalid_response(stage: Any, value: Any) -> None:
     """A provider that returns no `ProviderDecision` has failed with `invalid_response`."""
-    engine = stage.engine(provider=_garbage(value))
+    policy = EnginePolicy(provider_retry=ONCE)
+    engine = stage.engine(provider=_garbage(value), policy=policy)
     result = await engine.advance(stage.request())
     (usage,) = await stage.records(ProviderUsage)
     assert (result.outcome.stop_reason, usage.error_kind) == (

@@ -77,7 +77,7 @@ async def test_a_model_without_a_name_is_left_out(stage: Any, spans: InMemorySpa
 async def test_failures_are_marked_by_their_kind(stage: Any, spans: InMemorySpanExporter) -> None:
     """A failed call's span has an error status and the kind of failure as `error.type`."""
     bad = stage.skill("bad", stage.returning(ValueError(SECRET)))
-    error = ProviderError(SECRET, kind="rate_limited", retryable=True)
+    error = ProviderError(SECRET, kind="rate_limited", retryable=False)
     await stage.play(stage.engine([stage.calls("bad"), error], bad))
     failed = [span for span in spans.get_finished_spans() if not span.status.is_ok]
     assert [facts(span)[1]["error.type"] for span in failed] == ["internal", "rate_limited"]

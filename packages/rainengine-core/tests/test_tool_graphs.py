@@ -110,13 +110,6 @@ async def test_native_skills_can_be_forbidden(stage: Any) -> None:
     assert (results, native.invocations) == ({"c1": "permission_denied", "c2": "done"}, [])
 
 
-async def test_what_needs_an_approval_is_refused(stage: Any) -> None:
-    """A skill that needs an approval never runs without one."""
-    skill = stage.skill("pay", approval_required=True)
-    failure = await refused(stage, stage.calls("pay"), skill)
-    assert failure.kind == "permission_denied"
-
-
 @pytest.mark.parametrize(
     ("enabled", "supported", "result"),
     [

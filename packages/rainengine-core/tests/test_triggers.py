@@ -28,7 +28,6 @@ from rainengine.core.kernel import classify, derived_events
 from rainengine.core.records import (
     AgentRef,
     Attachment,
-    DelegationResolved,
     KernelEventRecord,
     ObservationAppended,
     Trigger,
@@ -73,7 +72,7 @@ def observed(source: str, content: Any) -> tuple[ObservationAppended]:
         (
             DelegationResult(correlation_id="d", payload=1),
             "delegation_result",
-            (DelegationResolved(correlation_id="d"),),
+            (),
         ),
         (
             HumanInput(actor_id="ann", content="I approve it"),

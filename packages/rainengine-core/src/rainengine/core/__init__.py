@@ -20,9 +20,11 @@ from rainengine.core.engine import Agent as Agent
 from rainengine.core.engine import AgentEngine as AgentEngine
 from rainengine.core.engine import ContinueRequest as ContinueRequest
 from rainengine.core.engine import EngineOutcome as EngineOutcome
+from rainengine.core.engine import PolicyExplanation as PolicyExplanation
 from rainengine.core.engine import ProcessRequest as ProcessRequest
 from rainengine.core.engine import StateDelta as StateDelta
 from rainengine.core.engine import Submitted as Submitted
+from rainengine.core.engine import TextDelta as TextDelta
 from rainengine.core.engine import WakeRequest as WakeRequest
 from rainengine.core.environment import RandomIds as RandomIds
 from rainengine.core.environment import SystemClock as SystemClock
@@ -32,6 +34,7 @@ from rainengine.core.errors import RainEngineError as RainEngineError
 from rainengine.core.errors import SkillFailure as SkillFailure
 from rainengine.core.inmemory import InMemoryLedger as InMemoryLedger
 from rainengine.core.inmemory import ScriptedProvider as ScriptedProvider
+from rainengine.core.kernel import apply_profile_patch as apply_profile_patch
 from rainengine.core.loop import RunResult as RunResult
 from rainengine.core.loop import run_until_terminal as run_until_terminal
 from rainengine.core.plugins import open_ledger as open_ledger
@@ -42,6 +45,8 @@ from rainengine.core.records import CallSkills as CallSkills
 from rainengine.core.records import Continue as Continue
 from rainengine.core.records import Delegate as Delegate
 from rainengine.core.records import DelegationResult as DelegationResult
+from rainengine.core.records import DoubtResolution as DoubtResolution
+from rainengine.core.records import DoubtVerdict as DoubtVerdict
 from rainengine.core.records import EnginePolicy as EnginePolicy
 from rainengine.core.records import ExternalEvent as ExternalEvent
 from rainengine.core.records import HumanInput as HumanInput

@@ -32,6 +32,9 @@ FailureKind: TypeAlias = Literal[
 WakeRefusal: TypeAlias = Literal["not_allowed", "too_many", "fired"]
 """Why a wake was not scheduled; `WakeRefused.reason`."""
 
+PatchRefusal: TypeAlias = Literal["too_many", "known", "unknown", "approved", "rejected"]
+"""Why a patch was not proposed or not resolved; `ProfilePatchRefused.reason`."""
+
 
 class RainEngineError(Exception):
     """The root of all errors that RainEngine raises on purpose."""
@@ -128,6 +131,18 @@ class AgentMismatch(UsageError):
         self.served = served
 
 
+class RunOpen(UsageError):
+    """A run is open, and the agent's profile has further messages rejected; nothing was stored."""
+
+    def __init__(self, session_id: str, trigger_id: str) -> None:
+        super().__init__(
+            f"session {session_id!r} is busy with the run of trigger {trigger_id}, and its agent"
+            " takes no message meanwhile: send it again once that run has ended"
+        )
+        self.session_id = session_id
+        self.trigger_id = trigger_id
+
+
 class WakeRefused(UsageError):
     """The wake was not scheduled; nothing was stored.
 
@@ -149,6 +164,33 @@ _WAKE_REFUSALS: dict[WakeRefusal, str] = {
     "not_allowed": "its agent's WakePolicy does not allow scheduled wakes",
     "too_many": "as many are pending as its agent's WakePolicy allows: wait until one has fired",
     "fired": "it has fired already, and a wake fires once: schedule a new one under a new id",
+}
+
+
+class ProfilePatchRefused(UsageError):
+    """A patch of the agent's profile was not proposed or not resolved; nothing was stored.
+
+    `reason` says why: too many wait for an answer (`too_many`), the id stands for another patch or
+    one that is resolved (`known`), there is none of this id (`unknown`), or it was resolved before,
+    by which it was `approved` or `rejected`.
+    """
+
+    def __init__(self, session_id: str, patch_id: str, reason: PatchRefusal) -> None:
+        super().__init__(
+            f"patch {patch_id!r} of the profile in session {session_id!r}:"
+            f" {_PATCH_REFUSALS[reason]}"
+        )
+        self.session_id = session_id
+        self.patch_id = patch_id
+        self.reason: PatchRefusal = reason
+
+
+_PATCH_REFUSALS: dict[PatchRefusal, str] = {
+    "too_many": "too many wait for an answer already: resolve some of them",
+    "known": "its id was used before: propose it under a new one",
+    "unknown": "it does not wait for an answer: it is not known here, or was resolved long ago",
+    "approved": "it is approved already",
+    "rejected": "it is rejected already",
 }
 
 

@@ -45,6 +45,8 @@ async def run_until_terminal(
             return RunResult(advances=advances, outcome=await _find(engine, result, wanted))
         result = await engine.advance(ContinueRequest(session_id=request.session_id))
         advances += 1
+        if result.answer_id == wanted and result.answer_id is not None:
+            wanted = result.trigger_id
     return RunResult(advances=advances, outcome=result.outcome)
 
 

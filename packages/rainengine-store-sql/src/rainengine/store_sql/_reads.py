@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import cast
 
 from rainengine.core.abc import EncodedEntry, Lease, SessionPage, SessionQuery, Snapshot
 from rainengine.core.codec import genesis_hash
@@ -74,7 +74,9 @@ def outcome(
     return found if isinstance(found, OutcomeRecord) else None
 
 
-def _outcome_row(connection: Connection, sql: Statements, key: Key, trigger: TriggerRecord) -> Any:
+def _outcome_row(
+    connection: Connection, sql: Statements, key: Key, trigger: TriggerRecord
+) -> object:
     own = connection.execute(sql.outcome, (*key, trigger.trigger_id)).fetchone()
     if own is not None or trigger.resumes is None:  # an answer that came too late has its own
         return own

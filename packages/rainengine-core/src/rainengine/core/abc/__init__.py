@@ -23,6 +23,12 @@ from rainengine.core.abc._ledger import SessionState as SessionState
 from rainengine.core.abc._ledger import Snapshot as Snapshot
 from rainengine.core.abc._ledger import Snapshots as Snapshots
 from rainengine.core.abc._ledger import Watch as Watch
+from rainengine.core.abc._planning import ModelPlanner as ModelPlanner
+from rainengine.core.abc._planning import Planner as Planner
+from rainengine.core.abc._planning import PlannerOutput as PlannerOutput
+from rainengine.core.abc._planning import PlanningContext as PlanningContext
+from rainengine.core.abc._planning import PlanningQuestion as PlanningQuestion
+from rainengine.core.abc._planning import ProposedPlan as ProposedPlan
 from rainengine.core.abc._providers import ActionKind as ActionKind
 from rainengine.core.abc._providers import EmbeddingProvider as EmbeddingProvider
 from rainengine.core.abc._providers import InvalidAnswer as InvalidAnswer
@@ -35,6 +41,9 @@ from rainengine.core.abc._providers import SendText as SendText
 from rainengine.core.abc._providers import StepContext as StepContext
 from rainengine.core.abc._providers import StreamingProvider as StreamingProvider
 from rainengine.core.abc._providers import Usage as Usage
+from rainengine.core.abc._retrieval import MemoryHit as MemoryHit
+from rainengine.core.abc._retrieval import Retrieval as Retrieval
+from rainengine.core.abc._skills import AsksApproval as AsksApproval
 from rainengine.core.abc._skills import NotStarted as NotStarted
 from rainengine.core.abc._skills import Reconciler as Reconciler
 from rainengine.core.abc._skills import Reconciliation as Reconciliation

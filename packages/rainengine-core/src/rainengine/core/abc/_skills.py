@@ -83,6 +83,15 @@ class Skill(Protocol):
 
 
 @runtime_checkable
+class AsksApproval(Protocol):
+    """A skill that says by a call's arguments whether a person has to allow it."""
+
+    def approval_reason(self, args: JsonObject) -> str | None:
+        """Return why the call needs an approval, or None. Pure; an exception counts as a reason."""
+        ...
+
+
+@runtime_checkable
 class Reconciler(Protocol):
     """A skill that can find out what became of a call that was interrupted."""
 

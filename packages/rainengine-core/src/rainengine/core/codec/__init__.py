@@ -14,6 +14,7 @@ from rainengine.core.codec._appends import encode_append as encode_append
 from rainengine.core.codec._contract import make_converter as make_converter
 from rainengine.core.codec._digests import body_hash as body_hash
 from rainengine.core.codec._digests import call_key as call_key
+from rainengine.core.codec._digests import calls_hash as calls_hash
 from rainengine.core.codec._digests import canonical_json as canonical_json
 from rainengine.core.codec._digests import chain_hash as chain_hash
 from rainengine.core.codec._digests import genesis_hash as genesis_hash

@@ -79,6 +79,15 @@ def call_key(tenant: str, session_id: str, graph_id: str, call_id: str, args: Js
     return sha256(_lengthed(*names, canonical_json(args))).hexdigest()
 
 
+def calls_hash(calls: Iterable[tuple[str, str, JsonObject]]) -> str:
+    """Hash what is shown to whoever approves calls: skill, version and arguments of each.
+
+    Hex SHA-256 over the canonical form of the list.
+    """
+    shown: list[JsonValue] = [[name, version, args] for name, version, args in calls]
+    return sha256(canonical_json(shown)).hexdigest()
+
+
 def prompt_hash(*parts: object) -> str:
     """Hash what a model is shown. Hex SHA-256."""
     return sha256(encode_value(parts)).hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any, cast, get_args
 
@@ -9,23 +10,39 @@ import attrs
 import trio
 
 from rainengine.core import codec, telemetry
-from rainengine.core.abc import LlmProvider, ProviderDecision, ProviderRequest, Usage
+from rainengine.core.abc import (
+    InvalidAnswer,
+    ProviderDecision,
+    ProviderRequest,
+    SendText,
+    StepContext,
+    StreamingProvider,
+    Usage,
+)
+from rainengine.core.engine._requests import TextDelta
+from rainengine.core.engine._services import OnDelta, Services
 from rainengine.core.errors import InadmissibleValue, ProviderError, ProviderErrorKind
 from rainengine.core.records import (
     Action,
     CallSkills,
     ContextManifest,
+    Delegate,
+    DelegatedTask,
     JsonObject,
+    MemoryArchive,
+    MemorySearch,
     ModelDecision,
     Plan,
     PlannedSkillCall,
     ProviderUsage,
     Record,
     Respond,
-    SkillManifest,
+    Suspend,
     TokenPrice,
     Yield,
 )
+
+_log = logging.getLogger("rainengine.core")
 
 _RAW_CHARACTERS = 2_000
 _MODEL_CHARACTERS = 200
@@ -37,14 +54,14 @@ _MAX_AMOUNT = 2**53
 
 
 async def ask(
-    provider: LlmProvider, request: ProviderRequest, timeout_ms: int
+    services: Services, request: ProviderRequest, timeout_ms: int
 ) -> ProviderDecision | ProviderError:
     """Ask once, for at most `timeout_ms` milliseconds; a failure is returned, not raised."""
     attributes = {telemetry.CONVERSATION: request.context.session_id}
     if request.config.model is not None:
         attributes[telemetry.MODEL] = request.config.model
     with telemetry.span(telemetry.CHAT, request.config.model, attributes):
-        answer = await _ask(provider, request, timeout_ms)
+        answer = await _ask(services, request, timeout_ms)
         if isinstance(answer, ProviderError):
             telemetry.mark_failed(_kind_of(answer))
         return answer
@@ -54,18 +71,53 @@ class NoAnswer(ProviderError):
     """The engine gave up waiting for the provider."""
 
 
+class OutOfTime(ProviderError):
+    """The run's own time was over before the provider answered."""
+
+
 async def _ask(
-    provider: LlmProvider, request: ProviderRequest, timeout_ms: int
+    services: Services, request: ProviderRequest, timeout_ms: int
 ) -> ProviderDecision | ProviderError:
     try:
         with trio.move_on_after(timeout_ms / 1000):
-            return _checked(await provider.generate_action(request))
+            return _checked(await _answer(services, request))
     except ProviderError as error:
         return error
     # Outside of the time limit: a group may hold cancellations too, which the limit takes out.
     except Exception as error:  # noqa: BLE001  # a provider is somebody else's code
         return ProviderError(told(error), kind="internal", retryable=False)
     return NoAnswer(f"no answer within {timeout_ms} ms", kind="timeout", retryable=True)
+
+
+async def _answer(services: Services, request: ProviderRequest) -> ProviderDecision:
+    provider, on_delta = services.provider, services.on_delta
+    if on_delta is None or request.purpose != "act" or not isinstance(provider, StreamingProvider):
+        return await provider.generate_action(request)
+    return await provider.stream_action(request, _sender(on_delta, request.context))
+
+
+def _sender(on_delta: OnDelta, context: StepContext) -> SendText:
+    """Return what tells the host of pieces of text; silent once the host has failed over one."""
+    silent = False
+
+    def send(text: str) -> None:
+        nonlocal silent
+        if silent:
+            return
+        try:
+            on_delta(
+                TextDelta(
+                    session_id=context.session_id,
+                    trigger_id=context.trigger_id,
+                    step=context.step,
+                    text=text,
+                )
+            )
+        except Exception:  # noqa: BLE001  # the host's code
+            silent = True
+            _log.exception("on_delta failed: no more of this answer is told")
+
+    return send
 
 
 def told(error: Exception) -> str:
@@ -80,27 +132,19 @@ def _checked(answer: object) -> ProviderDecision:
     raise ProviderError(message, kind="invalid_response", retryable=True)
 
 
-def manifest_of(request: ProviderRequest, sequences: tuple[int, int]) -> ContextManifest:
-    """Say what the model was shown without repeating it."""
-    skills = request.available_skills
-    return ContextManifest(
-        first_sequence=sequences[0],
-        last_sequence=sequences[1],
-        prompt_hash=codec.prompt_hash(request.messages, [_shown(skill) for skill in skills]),
-        skills=tuple(f"{skill.name}@{skill.version}" for skill in skills),
-    )
+def usage_records(
+    step: int, decision: ProviderDecision, reserved: ProviderUsage | None
+) -> list[Record]:
+    """What the call used; figures that cannot be are left out, and said to be.
 
-
-def _shown(skill: SkillManifest) -> tuple[str, str, Any]:
-    return skill.name, skill.description, skill.input_schema
-
-
-def usage_records(step: int, decision: ProviderDecision) -> list[Record]:
-    """What the call used; figures that cannot be are left out, and said to be."""
+    A call without sound figures counts as all that was reserved for it.
+    """
     cache: list[Record] = [] if decision.cache is None else [decision.cache]
-    if decision.usage is None:
+    if decision.usage is None and reserved is None:
         return cache
-    figures = _figures(decision.usage)
+    figures = {} if decision.usage is None else _figures(decision.usage)
+    if reserved is not None and (decision.usage is None or "error" in figures):
+        figures |= _amounts(reserved)
     return [ProviderUsage(step=step, status="settled", model=decision.model, **figures), *cache]
 
 
@@ -134,18 +178,19 @@ def usage_complaint(usage: Sequence[Record]) -> str | None:
 
 def sound(decision: ProviderDecision) -> ProviderDecision:
     """Return the decision without what else in it could not be stored: model and cache."""
-    model = decision.model
-    if model is not None:
-        model = codec.shown(model, str)[:_MODEL_CHARACTERS]
+    model, provider = (
+        None if name is None else codec.shown(name, str)[:_MODEL_CHARACTERS]
+        for name in (decision.model, decision.provider)
+    )
     cache = decision.cache
     try:
         if cache is not None:
             codec.encode(cache)
     except (InadmissibleValue, TypeError, AttributeError):
         cache = None
-    if model is decision.model and cache is decision.cache:
+    if (model, provider, cache) == (decision.model, decision.provider, decision.cache):
         return decision
-    return attrs.evolve(decision, model=model, cache=cache)
+    return attrs.evolve(decision, model=model, provider=provider, cache=cache)
 
 
 def _kind_of(error: ProviderError) -> ProviderErrorKind:
@@ -153,15 +198,39 @@ def _kind_of(error: ProviderError) -> ProviderErrorKind:
     return kind if kind in get_args(ProviderErrorKind) else "internal"
 
 
-def failure_record(step: int, model: str | None, error: ProviderError) -> ProviderUsage:
-    """The record of a call that brought no decision."""
+def is_retryable(error: ProviderError) -> bool:
+    """Whether the provider says that the same call may succeed later."""
+    return getattr(error, "retryable", False) is True
+
+
+def advised_wait_ms(error: ProviderError) -> int:
+    """How long the provider asks to be left alone, in milliseconds; 0 where it does not say."""
+    advised: Any = getattr(error, "retry_after_ms", None)
+    return advised if _is_amount(advised) else 0
+
+
+_REFUSED_AT_ONCE: frozenset[ProviderErrorKind] = frozenset({"rate_limited", "configuration"})
+"""Failures of calls that cost nothing."""
+
+
+def failure_record(
+    step: int, model: str | None, error: ProviderError, reserved: ProviderUsage | None
+) -> ProviderUsage:
+    """The record of a call that brought no decision. It may have cost what was reserved for it."""
+    kind = _kind_of(error)
+    spent = {} if reserved is None or kind in _REFUSED_AT_ONCE else _amounts(reserved)
     return ProviderUsage(
         step=step,
         status="failed",
         model=model,
-        error_kind=_kind_of(error),
+        error_kind=kind,
         error=codec.shown(error, str)[:500],
+        **spent,
     )
+
+
+def _amounts(usage: ProviderUsage) -> dict[str, Any]:
+    return {name: getattr(usage, name) for name in _AMOUNTS}
 
 
 def cleaned(action: Action) -> Action:
@@ -180,6 +249,21 @@ def _clean_plan(action: Plan) -> Plan:
 
 def _clean_calls(action: CallSkills) -> CallSkills:
     return CallSkills(tuple(map(_clean_call, action.calls)))
+
+
+def _clean_suspension(action: Suspend) -> Suspend:
+    return Suspend(
+        reason=codec.clean_text(action.reason),
+        pending_calls=tuple(map(_clean_call, action.pending_calls)),
+    )
+
+
+def _clean_delegation(action: Delegate) -> Delegate:
+    task = DelegatedTask(
+        task_type=codec.clean_text(action.task.task_type),
+        payload=codec.to_json(codec.clean_json(action.task.payload)),
+    )
+    return Delegate(target=action.target, task=task)
 
 
 def _clean_call(call: PlannedSkillCall) -> PlannedSkillCall:
@@ -213,20 +297,25 @@ _CLEANING: dict[type[Action], Callable[[Any], Action]] = {
     Yield: lambda action: Yield(codec.clean_text(action.reason)),
     Plan: _clean_plan,
     CallSkills: _clean_calls,
+    MemorySearch: lambda action: attrs.evolve(action, query=codec.clean_text(action.query)),
+    MemoryArchive: lambda action: MemoryArchive(codec.clean_text(action.content)),
+    Suspend: _clean_suspension,
+    Delegate: _clean_delegation,
 }
 
 
 def invalid_decision(
-    step: int, action: object, reason: str, context: ContextManifest, model: str | None
+    step: int, answer: ProviderDecision, reason: str, context: ContextManifest
 ) -> ModelDecision:
     """The record of a decision that cannot be followed."""
     return ModelDecision(
         step=step,
         action=None,
         context=context,
-        model=model,
+        model=answer.model,
+        provider=answer.provider,
         invalid=codec.clean_text(reason)[:500],
-        raw=_raw(action),
+        raw=_raw(answer.action),
     )
 
 
@@ -235,15 +324,20 @@ def _raw(action: object) -> str:
 
 
 def storable(
-    step: int, action: object, context: ContextManifest, model: str | None, *, cap: int
+    step: int, answer: ProviderDecision, context: ContextManifest, *, cap: int
 ) -> ModelDecision | str:
     """Return the decision as it can be stored, with an action of its own; or why it cannot.
 
     It has to leave a little of `cap` for the records that repeat it: a graph, an outcome.
     """
+    action: object = answer.action
     if not isinstance(action, Action):
         return f"$: {type(action).__name__} is not an action"
-    decision = ModelDecision(step=step, action=action, context=context, model=model)
+    if isinstance(action, InvalidAnswer):
+        return codec.shown(action.reason, str)
+    decision = ModelDecision(
+        step=step, action=action, context=context, model=answer.model, provider=answer.provider
+    )
     room = cap - min(4096, cap // 8)
     try:
         return _as_it_is(decision, room) or codec.read_back(
@@ -251,6 +345,16 @@ def storable(
         )
     except _UNSTORABLE as error:
         return str(error)
+
+
+_NO_CONTEXT = ContextManifest(first_sequence=0, last_sequence=0, prompt_hash="")
+
+
+def readable(action: object, *, cap: int) -> Action | None:
+    """Return an action as it could be stored, or None."""
+    answer = ProviderDecision(action=action)  # type: ignore[arg-type]  # which is looked at here
+    stored = storable(0, answer, _NO_CONTEXT, cap=cap)
+    return None if isinstance(stored, str) else stored.action
 
 
 def _as_it_is(decision: ModelDecision, cap: int) -> ModelDecision | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Iterable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from rainengine.core import codec, telemetry
 from rainengine.core.abc import (
@@ -12,10 +12,15 @@ from rainengine.core.abc import (
     IdSource,
     Ledger,
     LlmProvider,
+    ModelPlanner,
+    Planner,
+    Retrieval,
 )
 from rainengine.core.engine._deltas import delta_of, wake_of
+from rainengine.core.engine._explaining import PolicyExplanation, explain
 from rainengine.core.engine._intake import HeldElsewhere, Intake, Known, Patience
 from rainengine.core.engine._ledgers import Backing
+from rainengine.core.engine._patches import Patches, check_answer
 from rainengine.core.engine._requests import (
     AdvanceResult,
     Agent,
@@ -24,6 +29,7 @@ from rainengine.core.engine._requests import (
     ProcessRequest,
     Submitted,
 )
+from rainengine.core.engine._services import OnDelta, Services
 from rainengine.core.engine._session import OpenSession, Outdated
 from rainengine.core.engine._sessions import SessionCache, is_taken, turn
 from rainengine.core.engine._steps import Stepper
@@ -34,11 +40,12 @@ from rainengine.core.errors import (
     InadmissibleValue,
     InvalidSkill,
     LeaseHeld,
+    SequenceConflict,
     SessionBusy,
     SessionNotFound,
 )
 from rainengine.core.kernel import ContextBuilder, IntentClassifier, build_context, classify
-from rainengine.core.records import CancelRequest, EnginePolicy, NewRecord, ProviderConfig
+from rainengine.core.records import EnginePolicy, JsonObject, ProfilePatch, ProviderConfig
 from rainengine.core.tools import check_manifest, check_schema, check_transactional
 
 if TYPE_CHECKING:
@@ -54,6 +61,8 @@ class AgentEngine:
     `owner` names this process in leases. Give it a stable name, unique among the processes that
     share the ledger: restarted under the same name, a process takes up its own sessions at once;
     without one it waits until the leases of its former self, `lease_ttl_ms` long, have run out.
+    `retrieval` is what the agent's `MemorySearch` searches; without it there is none.
+    `on_delta` is told of a `StreamingProvider`'s answers while they are being made.
     """
 
     def __init__(
@@ -70,6 +79,9 @@ class AgentEngine:
         cached_sessions: int = 256,
         build_context: ContextBuilder = build_context,
         classify: IntentClassifier = classify,
+        planner: Planner | ModelPlanner | None = None,
+        retrieval: Retrieval | None = None,
+        on_delta: OnDelta | None = None,
         clock: Clock | None = None,
         ids: IdSource | None = None,
     ) -> None:
@@ -92,15 +104,20 @@ class AgentEngine:
             ids=ids,
         )
         self._wakes = Wakes(backing=backing, agent=agent, intake=self._intake)
-        self._stepper = Stepper(
+        self._patches = Patches(agent=agent, policy=policy, ids=ids)
+        services = Services(
             agent=agent,
             provider=provider,
             skills=self._skills,
             intake=self._intake,
             build_context=build_context,
+            planner=planner,
+            retrieval=retrieval,
+            on_delta=on_delta,
             clock=clock,
             ids=ids,
         )
+        self._stepper = Stepper(services)
         for one in skills:
             self.register_skill(one)
 
@@ -108,6 +125,11 @@ class AgentEngine:
     def ledger(self) -> Ledger:
         """The ledger that this engine writes to."""
         return self._ledger
+
+    @property
+    def policy(self) -> EnginePolicy:
+        """The operator's policy, for requests that bring none of their own."""
+        return self._intake.policy
 
     @property
     def agent(self) -> Agent:
@@ -145,6 +167,7 @@ class AgentEngine:
         Raises:
             SessionBusy: somebody else holds the session; try again after its lease.
             RunInProgress: the same key is worked on elsewhere for longer than `wait_ms`.
+            RunOpen: the request is a message, and the agent's `busy` policy is to reject it.
             IdempotencyMismatch: the key was used for another request.
             SessionNotFound: there is nothing to continue.
             AgentMismatch: another agent's run is open; of the request nothing was stored.
@@ -160,19 +183,33 @@ class AgentEngine:
         codec.check_identifier("session_id", request.session_id)
         with telemetry.invocation(self._agent.name, attributes):
             patience = Patience.of(request)
+            submitted = await self._interrupt(request)
             while True:
                 try:
                     async with turn(self._ledger, request.session_id):
-                        return await self._take_turn(request)
+                        return await self._take_turn(request, submitted)
                 except HeldElsewhere as held:
                     # Not during the turn: whoever works on it may need this same handle.
                     await self._intake.wait_for(request.session_id, held, patience)
 
-    async def _take_turn(self, request: ProcessRequest | ContinueRequest) -> AdvanceResult:
+    async def _interrupt(self, request: ProcessRequest | ContinueRequest) -> Known | None:
+        """Bring in a message that stops the step which this process is taking, and not after it."""
+        if isinstance(request, ContinueRequest) or not is_taken(self._ledger, request.session_id):
+            return None
+        if self._intake.busy_policy(request) != "interrupt":
+            return None
+        submitted = await self.submit(request)
+        return Known(
+            trigger_id=submitted.trigger_id, outcome=None, idempotency_key=request.idempotency_key
+        )
+
+    async def _take_turn(
+        self, request: ProcessRequest | ContinueRequest, submitted: Known | None
+    ) -> AdvanceResult:
         return await self._with_session(
             request.session_id,
-            lambda session: self._advance(session, request),
-            assume_new=isinstance(request, ProcessRequest),
+            lambda session: self._advance(session, request, submitted),
+            assume_new=isinstance(request, ProcessRequest) and submitted is None,
         )
 
     async def _with_session(
@@ -197,13 +234,16 @@ class AgentEngine:
                 self._sessions.keep(session)
 
     async def _advance(
-        self, session: OpenSession, request: ProcessRequest | ContinueRequest
+        self,
+        session: OpenSession,
+        request: ProcessRequest | ContinueRequest,
+        submitted: Known | None,
     ) -> AdvanceResult:
         if session.tenure.holding and not self._is_next(session) and not await session.refresh():
             raise Outdated
         if isinstance(request, ContinueRequest):
             return await self._continue(session)
-        accepted = await self._intake.accept(session, request)
+        accepted = submitted or await self._intake.accept(session, request, self._stepper.begin)
         if isinstance(accepted, Known):
             return await self._repeat(session, accepted)
         outcome = await self._stepper.step(session)
@@ -214,8 +254,7 @@ class AgentEngine:
 
         If not, another engine of the same owner may have taken it on without this one's knowing.
         """
-        projection = session.projection
-        run = projection.run or next(iter(projection.queue), None)
+        run = session.projection.next_run()
         return run is None or run.agent.name == self._agent.name
 
     async def _continue(self, session: OpenSession) -> AdvanceResult:
@@ -224,7 +263,7 @@ class AgentEngine:
         projection = session.projection
         if projection.sequence == 0:
             raise SessionNotFound(session.session_id)
-        run = projection.run or (projection.queue[0] if projection.queue else None)
+        run = projection.next_run()
         if run is not None:
             outcome = await self._stepper.step(session)
             return self._result(session, run.trigger_id, outcome)
@@ -239,6 +278,8 @@ class AgentEngine:
     async def _repeat(self, session: OpenSession, known: Known) -> AdvanceResult:
         """Answer a request whose idempotency key was used before."""
         record = known.outcome
+        if record is not None and session.projection.has_open(known.run_id):
+            record = None  # of before the run was resumed
         if record is None and session.tenure.may_be_behind() and not await session.refresh():
             raise Outdated
         if record is None and not session.tenure.holding:
@@ -247,7 +288,7 @@ class AgentEngine:
         if record is not None:
             return AdvanceResult(
                 session_id=session.session_id,
-                trigger_id=known.trigger_id,
+                trigger_id=record.trigger_id,
                 outcome=EngineOutcome.of(record, replay=True),
             )
         outcome = await self._stepper.step(session)
@@ -257,10 +298,14 @@ class AgentEngine:
         self, session: OpenSession, trigger_id: str, outcome: OutcomeRecord | None
     ) -> AdvanceResult:
         session.offer_snapshot()
-        events = tuple(session.emitted)
+        events, resumed = tuple(session.emitted), session.resumed
+        refused = outcome is not None and outcome.trigger_id == trigger_id
+        if resumed is not None and not refused:
+            trigger_id = resumed.trigger_id
         return AdvanceResult(
             session_id=session.session_id,
             trigger_id=trigger_id,
+            answer_id=None if resumed is None else resumed.answer_id,
             outcome=None if outcome is None else EngineOutcome.of(outcome),
             emitted_events=events,
             state_delta=delta_of(events),
@@ -272,9 +317,23 @@ class AgentEngine:
         """Make a trigger durable without working on it, also while somebody holds the session.
 
         It waits for its turn; `advance` with a `ContinueRequest` gets to it.
-        Raises `IdempotencyMismatch`, `InadmissibleValue` and `LedgerError`.
+        A message meets the agent's `busy` policy: it may stop the open run, or be refused.
+        Raises `RunOpen`, `AgentMismatch`, `IdempotencyMismatch`, `InadmissibleValue` and
+        `LedgerError`.
         """
-        return await self._intake.submit(request)
+        codec.check_identifier("session_id", request.session_id)
+        if not self._intake.has_to_look(request):
+            return await self._intake.submit(request)
+        while True:
+            session = await self._sessions.look_at(request.session_id)
+            try:
+                submitted, stopped = await self._intake.submit_after_looking(session, request)
+            except SequenceConflict:
+                continue
+            if stopped is not None:
+                self._sessions.tell_of_cancellation(request.session_id, stopped)
+            self._sessions.tell(request.session_id)
+            return submitted
 
     async def schedule_wake(
         self,
@@ -330,6 +389,64 @@ class AgentEngine:
             finally:
                 self._sessions.tell(session_id)
 
+    async def explain_policy(self, session_id: str) -> PolicyExplanation:
+        """Tell which of the policy's values were learned in the session, and from what.
+
+        It is told of the active run, or else of the next one under this engine's policy.
+        Nothing is stored, and a step that is under way is not waited for.
+        Raises `SessionNotFound` and `LedgerError`.
+        """
+        codec.check_identifier("session_id", session_id)
+        if is_taken(self._ledger, session_id):
+            return await explain(await self._sessions.look_at(session_id), self.policy)
+        async with turn(self._ledger, session_id):
+            return await self._with_session(session_id, lambda s: explain(s, self.policy))
+
+    async def propose_profile_patch(
+        self, session_id: str, patch: JsonObject, *, reason: str = "", patch_id: str | None = None
+    ) -> ProfilePatch:
+        """Record a change of the agent's profile; whether it waits for approval is its `status`.
+
+        The engine never applies it: that is up to whoever makes the engine, by
+        `apply_profile_patch`. Proposed again under the same `patch_id` while it waits, it is
+        returned as it was recorded. It waits for a step of this process to end.
+
+        Raises:
+            ProfilePatchRefused: too many wait for an answer, or the id stands for another one.
+            SessionBusy: somebody else holds the session; try again after its lease.
+            InadmissibleValue: the patch does not fit a profile, with the path of the culprit.
+            LedgerError: the ledger failed; with a `patch_id` it can be called again safely.
+        """
+        codec.check_identifier("session_id", session_id)
+        record = self._patches.proposal(patch, patch_id, reason)
+        async with turn(self._ledger, session_id):
+            return await self._with_session(session_id, lambda s: self._patches.propose(s, record))
+
+    async def resolve_profile_patch(
+        self,
+        session_id: str,
+        patch_id: str,
+        status: Literal["approved", "rejected"],
+        *,
+        resolved_by: str,
+    ) -> ProfilePatch:
+        """Record what `resolved_by` said to a patch that waits for an answer; return the record.
+
+        Raises:
+            ProfilePatchRefused: it does not wait; `reason` tells how it was resolved before.
+            AgentMismatch: it is for the profile of another agent.
+            SessionBusy: somebody else holds the session; try again after its lease.
+            InadmissibleValue: an argument breaks the admission rule.
+            LedgerError: the ledger failed; called again, it may find the answer recorded.
+        """
+        codec.check_identifier("session_id", session_id)
+        check_answer(status, resolved_by)
+        async with turn(self._ledger, session_id):
+            return await self._with_session(
+                session_id,
+                lambda s: self._patches.resolve(s, patch_id, status, resolved_by),
+            )
+
     async def release(self, session_id: str) -> None:
         """Give the session's lease back, so that others may go on with it at once.
 
@@ -340,18 +457,26 @@ class AgentEngine:
         async with turn(self._ledger, session_id):
             await self._sessions.let_go(session_id)
 
-    async def cancel(self, session_id: str, reason: str, *, trigger_id: str | None = None) -> None:
-        """Ask for a run to be stopped, from any process; its next step ends it.
+    async def cancel(self, session_id: str, reason: str, *, trigger_id: str | None = None) -> bool:
+        """Ask for a run to be stopped, from any process; return whether there is one to stop.
 
-        A step that is under way starts no further tool calls once it learns of it: with its next
-        append.
-        Without `trigger_id` it is whichever run is active, or the next one waiting.
-        Raises `SessionNotFound` and `LedgerError`.
+        It ends with an outcome that lists what was done and what is in doubt. A call of the model
+        is let go: at once in this process, and elsewhere with the holder's next heartbeat. Tools
+        that run are left to end, and no others are started.
+        Without `trigger_id` it is whichever run is active, or the next one waiting; where there is
+        none, all that wait for an answer.
+        Raises `SessionNotFound`, `InadmissibleValue` and `LedgerError`.
         """
-        head = await self._ledger.head(codec.check_identifier("session_id", session_id))
-        if head.sequence == 0:
-            raise SessionNotFound(session_id)
-        record = CancelRequest(reason=reason, trigger_id=trigger_id)
-        new = NewRecord(record, self._clock.now_ms(), trigger_id)
-        await self._ledger.append(session_id, [new], expected=None)
-        self._sessions.tell(session_id)
+        codec.check_identifier("session_id", session_id)
+        while True:
+            session = await self._sessions.look_at(session_id)
+            if session.projection.sequence == 0:
+                raise SessionNotFound(session_id)
+            try:
+                stopped = await self._intake.cancel(session, reason, trigger_id)
+            except SequenceConflict:
+                continue
+            for run_id in stopped:
+                self._sessions.tell_of_cancellation(session_id, run_id)
+            self._sessions.tell(session_id)
+            return bool(stopped)

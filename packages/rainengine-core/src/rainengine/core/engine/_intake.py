@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
-from typing import Any, cast
+from collections.abc import Callable, Collection
+from typing import Any, TypeAlias, cast
 
 import attrs
 import trio
@@ -20,13 +20,19 @@ from rainengine.core.errors import (
     IdempotencyMismatch,
     InadmissibleValue,
     RunInProgress,
+    RunOpen,
 )
 from rainengine.core.kernel import IntentClassifier, derived_events
-from rainengine.core.projection import Run
+from rainengine.core.projection import Run, SessionProjection, answered_token, waiting_run
 from rainengine.core.records import (
+    BusyPolicy,
+    CancelRequest,
     EnginePolicy,
+    Head,
+    HumanInput,
     JsonValue,
     KernelEventRecord,
+    Message,
     NewRecord,
     OutcomeRecord,
     ProviderConfig,
@@ -39,7 +45,12 @@ from rainengine.core.records import (
 _MAX_WAIT_MS = 2**53
 _INTENT_CHARACTERS = 200
 UNCLASSIFIED = "unclassified"
+INTERRUPTED = "interrupted by a newer message"
 _log = logging.getLogger("rainengine.core")
+
+
+Begin: TypeAlias = Callable[[OpenSession, Run], list[Record]]
+"""Gives the records by which a run begins that its trigger is stored with."""
 
 
 @attrs.frozen(kw_only=True)
@@ -49,6 +60,12 @@ class Known:
     trigger_id: str
     outcome: OutcomeRecord | None
     idempotency_key: str | None = None
+    resumes: str | None = None
+
+    @property
+    def run_id(self) -> str:
+        """The trigger id of the run that it began or resumed."""
+        return self.resumes or self.trigger_id
 
 
 class HeldElsewhere(Exception):
@@ -98,42 +115,50 @@ class Intake:
             policy=self.policy if request.policy is None else request.policy,
             provider=self.provider if request.provider is None else request.provider,
             traceparent=telemetry.current_traceparent(),
+            parent=request.parent,
         )
 
     def _scopes(self, request: ProcessRequest) -> tuple[str, ...]:
-        default = self.agent.profile.default_scopes
-        return tuple(dict.fromkeys((*default, *checked_scopes(request.granted_scopes))))
+        granted = checked_scopes(request.granted_scopes)
+        answers = answered_token(request.trigger) is not None
+        # Whoever answers, or works for another run, has no more than what comes with the request.
+        default = () if answers or request.parent else self.agent.profile.default_scopes
+        return tuple(dict.fromkeys((*default, *granted)))
 
-    def activation(self, run: Run | TriggerRecord) -> list[Record]:
+    def activation(self, run: Run) -> list[Record]:
         """The records by which a trigger becomes the active run."""
+        events = derived_events(run.trigger, run.trigger_id)
+        return [self.intent_of(run), *(KernelEventRecord(event) for event in events)]
+
+    def intent_of(self, run: Run) -> TriggerIntent:
+        """The record that says what a trigger is about."""
         trigger = run.trigger
         try:
             intent = codec.clean_text(self.classify(trigger))[:_INTENT_CHARACTERS]
-            events = derived_events(trigger, run.trigger_id)
         except Exception:  # noqa: BLE001  # see below
             # Where the trigger itself breaks the rule, that is the error to be told of.
             codec.encode(TriggerRecord(trigger_id="", trigger=trigger, body_hash=""))
             # A classifier is the host's code: it may fail, and no trigger may be stuck for it.
             _log.exception("the classifier failed on a %s", type(trigger).__name__)
-            intent, events = UNCLASSIFIED, derived_events(trigger, run.trigger_id)
-        return [
-            TriggerIntent(trigger_id=run.trigger_id, intent=intent),
-            *(KernelEventRecord(event) for event in events),
-        ]
+            intent = UNCLASSIFIED
+        return TriggerIntent(trigger_id=run.trigger_id, intent=intent)
 
-    async def accept(self, session: OpenSession, request: ProcessRequest) -> str | Known:
-        """Store the request's trigger, active at once where no run is open.
+    async def accept(
+        self, session: OpenSession, request: ProcessRequest, begin: Begin
+    ) -> str | Known:
+        """Store the request's trigger, begun at once where no run is open.
 
-        Returns its id, or what is known of the key. Raises `IdempotencyMismatch`,
+        Returns its id, or what is known of the key. Raises `IdempotencyMismatch`, `RunOpen`,
         `AgentMismatch` where another agent's run is ahead of it, and what `OpenSession.commit`
         raises.
         """
-        ahead = next(iter(session.projection.queue), None)
-        self.check_agent(session.projection.run or ahead)
+        projection = session.projection
+        self.check_agent(projection.next_run())
         record = self.record_of(request)
-        batch: list[Record] = [record]
-        if session.projection.run is None and not session.projection.queue:
-            batch += self.activation(record)
+        record = attrs.evolve(record, resumes=self._awaiting(projection, record))
+        batch: list[Record] = [*self._interruption(projection, request), record]
+        if projection.next_run() is None and answered_token(record.trigger) is None:
+            batch += self._begun(session, record, request.idempotency_key, begin)
         try:
             await session.commit(
                 batch, trigger_id=record.trigger_id, idempotency_key=request.idempotency_key
@@ -142,6 +167,41 @@ class Intake:
             return await self.known(request.session_id, record, duplicate)
         return record.trigger_id
 
+    @staticmethod
+    def _begun(
+        session: OpenSession, record: TriggerRecord, key: str | None, begin: Begin
+    ) -> list[Record]:
+        try:
+            return begin(session, waiting_run(record, 0, key))
+        except (AttributeError, TypeError, ValueError):
+            codec.encode(record)  # where the request breaks the rule, that is the error
+            raise
+
+    def _awaiting(self, projection: SessionProjection, record: TriggerRecord) -> str | None:
+        """The id of the run that waits for an answer. Raises `AgentMismatch` if it is another's."""
+        parked = projection.parked.get(answered_token(record.trigger) or "")
+        if parked is None:
+            return None
+        self.check_agent(parked.run)
+        return parked.run.trigger_id
+
+    def _interruption(
+        self, projection: SessionProjection, request: ProcessRequest
+    ) -> list[CancelRequest]:
+        """Return what stops the open run for a message that interrupts it. Raises `RunOpen`."""
+        busy = self.busy_policy(request)
+        run = projection.run or next(iter(projection.queue), None)
+        if run is None or busy == "queue":
+            return []
+        if busy == "reject":
+            raise RunOpen(request.session_id, run.trigger_id)
+        return [CancelRequest(reason=INTERRUPTED, trigger_id=run.trigger_id)]
+
+    def busy_policy(self, request: ProcessRequest) -> BusyPolicy:
+        """What becomes of a request while a run is open; only messages do not always queue."""
+        message = isinstance(request.trigger, Message | HumanInput)
+        return self.agent.profile.busy if message else "queue"
+
     def check_agent(self, run: Run | None) -> None:
         """Raise `AgentMismatch` where the run is another agent's."""
         if run is not None and run.agent.name != self.agent.name:
@@ -149,13 +209,63 @@ class Intake:
 
     async def submit(self, request: ProcessRequest) -> Submitted:
         """Store the request's trigger beside whatever runs; it waits for its turn."""
+        return await self._append(request, self.record_of(request), [], None)
+
+    def has_to_look(self, request: ProcessRequest) -> bool:
+        """Whether what a submitted trigger does depends on what the session is doing."""
+        return answered_token(request.trigger) is not None or self.busy_policy(request) != "queue"
+
+    async def submit_after_looking(
+        self, session: OpenSession, request: ProcessRequest
+    ) -> tuple[Submitted, str | None]:
+        """As `submit`, upon the session as it is; return also the id of the run that is stopped.
+
+        Raises `SequenceConflict` where it has moved on.
+        """
         record = self.record_of(request)
-        new = NewRecord(record, self.clock.now_ms(), record.trigger_id, request.idempotency_key)
+        record = attrs.evolve(record, resumes=self._awaiting(session.projection, record))
+        stop = self._interruption(session.projection, request)
+        submitted = await self._append(request, record, stop, session.head)
+        stopped = stop[0].trigger_id if stop and not submitted.duplicate else None
+        return submitted, stopped
+
+    async def cancel(
+        self, session: OpenSession, reason: str, trigger_id: str | None
+    ) -> tuple[str, ...]:
+        """Have runs of the session stopped; return their ids. Raises `SequenceConflict`."""
+        projection = session.projection
+        begun = [run.trigger_id for run in (projection.run, *projection.queue) if run is not None]
+        parked = [waiting.run.trigger_id for waiting in projection.parked.values()]
+        meant = begun[:1] or parked
+        if trigger_id is not None:
+            meant = [run_id for run_id in (*begun, *parked) if run_id == trigger_id]
+        now_ms = self.clock.now_ms()
+        new = [
+            NewRecord(CancelRequest(reason=reason, trigger_id=run_id), now_ms, run_id)
+            for run_id in meant
+        ]
+        if new:
+            index = SessionIndex(state="running")  # for a worker to find one that was waiting
+            await self.backing.ledger.append(
+                session.session_id, new, expected=session.head, index=index
+            )
+        return tuple(meant)
+
+    async def _append(
+        self,
+        request: ProcessRequest,
+        record: TriggerRecord,
+        stop: list[CancelRequest],
+        expected: Head | None,
+    ) -> Submitted:
+        now_ms, key = self.clock.now_ms(), request.idempotency_key
+        new = [NewRecord(cancel, now_ms, cancel.trigger_id) for cancel in stop]
+        new.append(NewRecord(record, now_ms, record.trigger_id, key))
         # Maybe not whose run is active, which is told when it begins: workers take it as a hint.
         index = SessionIndex(state="running", agent=self.agent.name)
         try:
             appended = await self.backing.ledger.append(
-                request.session_id, [new], expected=None, index=index
+                request.session_id, new, expected=expected, index=index
             )
         except DuplicateTrigger as duplicate:
             known = await self.known(request.session_id, record, duplicate)
@@ -189,6 +299,7 @@ class Intake:
             trigger_id=first.trigger_id,
             outcome=outcome,
             idempotency_key=duplicate.idempotency_key,
+            resumes=first.resumes,
         )
 
     def check_free(self, session: OpenSession, known: Known) -> None:
@@ -201,7 +312,8 @@ class Intake:
 
     async def outcome_since(self, session: OpenSession, known: Known) -> OutcomeRecord | None:
         """The outcome of a run that ended since its key was looked up."""
-        if known.idempotency_key is None or session.projection.has_open(known.trigger_id):
+        ids = (known.trigger_id, known.run_id)
+        if known.idempotency_key is None or any(map(session.projection.has_open, ids)):
             return None
         return await self.backing.ledger.find_outcome(session.session_id, known.idempotency_key)
 

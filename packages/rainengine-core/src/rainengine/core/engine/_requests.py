@@ -7,9 +7,11 @@ import attrs
 from rainengine.core.records import (
     AgentProfile,
     AgentRef,
+    CallReference,
     EnginePolicy,
     KernelEvent,
     OutcomeRecord,
+    ParentRun,
     ProviderConfig,
     StopReason,
     Trigger,
@@ -35,6 +37,7 @@ class ProcessRequest:
     """Something happened: bring it to the session and take a step.
 
     `granted_scopes` is what the caller may do; an agent's default scopes are added by the engine.
+    `parent` is the run that delegated this one: it then has no scopes but `granted_scopes`.
     The same `idempotency_key` again gives the recorded outcome, or goes on with the run.
     `wait_ms` is how long to wait where that run is being worked on elsewhere.
     """
@@ -45,6 +48,7 @@ class ProcessRequest:
     granted_scopes: tuple[str, ...] = ()
     policy: EnginePolicy | None = None
     provider: ProviderConfig | None = None
+    parent: ParentRun | None = None
     wait_ms: int = 30_000
 
 
@@ -57,7 +61,10 @@ class ContinueRequest:
 
 @attrs.frozen(kw_only=True)
 class EngineOutcome:
-    """How a run ended or paused. `idempotent_replay`: it had ended before this request came."""
+    """How a run ended or paused. `idempotent_replay`: it had ended before this request came.
+
+    One that was stopped lists the newest of its calls that were `done`, and all `in_doubt`.
+    """
 
     trigger_id: str
     stop_reason: StopReason
@@ -66,6 +73,8 @@ class EngineOutcome:
     steps_executed: int
     idempotent_replay: bool
     resume_token: str | None
+    done: tuple[CallReference, ...] = ()
+    in_doubt: tuple[CallReference, ...] = ()
 
     @classmethod
     def of(cls, record: OutcomeRecord, *, replay: bool = False) -> EngineOutcome:
@@ -78,7 +87,22 @@ class EngineOutcome:
             steps_executed=record.steps_executed,
             idempotent_replay=replay,
             resume_token=record.resume_token,
+            done=record.done,
+            in_doubt=record.in_doubt,
         )
+
+
+@attrs.frozen(kw_only=True)
+class TextDelta:
+    """A piece of an answer's text, told as the model makes it and stored nowhere.
+
+    A step that is repeated, after a crash or for want of an answer, tells anew from its start.
+    """
+
+    session_id: str
+    trigger_id: str
+    step: int
+    text: str
 
 
 @attrs.frozen(kw_only=True)
@@ -107,6 +131,8 @@ class AdvanceResult:
 
     `trigger_id` is the request's own trigger, or the one that was worked on;
     `outcome.trigger_id` may be another's, where an earlier run had to be finished first.
+    Where a run went on with an answer (an approval, say), it is the run's; `answer_id` is then
+    that of the answer.
     `waiting` triggers have their turn after the run that was worked on.
     `idle`: nothing was left to do, and `outcome` is the session's last one.
     """
@@ -114,6 +140,7 @@ class AdvanceResult:
     session_id: str
     trigger_id: str | None
     outcome: EngineOutcome | None
+    answer_id: str | None = None
     emitted_events: tuple[KernelEvent, ...] = ()
     state_delta: StateDelta = StateDelta()
     wake_request: WakeRequest | None = None

@@ -12,14 +12,15 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from typing import TypeVar
 
 import attrs
 import trio
 
 from rainengine.core import codec
-from rainengine.core.abc import INTAKE_KINDS, Appended
+from rainengine.core.abc import INTAKE_KINDS, Appended, OutboxItem
 from rainengine.core.engine._deltas import events_in, index_after
 from rainengine.core.engine._ledgers import Backing
 from rainengine.core.engine._tenure import Tenure
@@ -32,16 +33,20 @@ from rainengine.core.errors import (
     LedgerError,
     SequenceConflict,
 )
-from rainengine.core.projection import SessionProjection, fold
+from rainengine.core.projection import Run, SessionProjection, fold
 from rainengine.core.records import (
+    CancelRequest,
     Head,
     KernelEvent,
     NewRecord,
     OutcomeRecord,
+    ProviderUsage,
     Record,
     StoredRecord,
     TriggerRecord,
 )
+
+T = TypeVar("T")
 
 _PAGE = 1000
 SNAPSHOT_WHEN_BUSY = 500
@@ -52,9 +57,21 @@ class Outdated(Exception):
     """Somebody else moved the session; it was loaded again and has to be looked at anew."""
 
 
+@attrs.frozen
+class Resumed:
+    """An answer's trigger, and the run that went on with it."""
+
+    answer_id: str
+    trigger_id: str
+
+
 @attrs.define(kw_only=True, eq=False)
 class OpenSession:
-    """A session in this engine's memory; whoever uses it has the session's lock."""
+    """A session in this engine's memory; whoever uses it has the session's lock.
+
+    `resumed` is the answer that the last step took in; `reserved` says that the reservation for the
+    next call was made by this process, and not used yet.
+    """
 
     backing: Backing
     session_id: str
@@ -65,7 +82,10 @@ class OpenSession:
     assumed_new: bool = False
     snapshot_sequence: int = 0
     emitted: list[KernelEvent] = attrs.field(factory=list[KernelEvent])
+    resumed: Resumed | None = None
+    reserved: bool = False
     appending: bool = attrs.field(default=False, init=False)
+    _listening: trio.CancelScope | None = attrs.field(default=None, init=False)
 
     # Reading.
 
@@ -155,15 +175,18 @@ class OpenSession:
         *,
         trigger_id: str | None = None,
         idempotency_key: str | None = None,
+        run: Run | None = None,
+        outbox: Sequence[OutboxItem] = (),
     ) -> None:
         """Append records as one batch, taking or extending the lease, and fold them.
 
         `trigger_id` and `idempotency_key` are those of a trigger among the records;
-        other records belong to the active run. Raises what `Ledger.append` raises, and `Outdated`.
+        other records belong to `run`, or else to the active one. Raises what `Ledger.append`
+        raises, and `Outdated`.
         """
-        run = self.projection.run
-        claim = None if run is None else self.tenure.claim()
+        claim = None if self.projection.run is None else self.tenure.claim()
         batch = records if claim is None else [claim, *records]
+        run = run or self.projection.run
         owner_id = trigger_id or (None if run is None else run.trigger_id)
         keys: dict[type[Record], str | None] = {
             TriggerRecord: idempotency_key,
@@ -174,7 +197,7 @@ class OpenSession:
         events = events_in(batch)
         self.appending = True
         try:
-            appended = await self._append(new, batch, events)
+            appended = await self._append(new, batch, events, outbox)
         except DuplicateTrigger as duplicate:
             if self.assumed_new:
                 raise Outdated from duplicate
@@ -187,6 +210,7 @@ class OpenSession:
         finally:
             self.appending = False
         self.fold_in(new, appended)
+        self.reserved = any(map(_is_reservation, batch))
         self.assumed_new = False
         self.emitted += events
 
@@ -226,7 +250,11 @@ class OpenSession:
         self.head = appended.head
 
     async def _append(
-        self, new: Sequence[NewRecord], batch: Sequence[Record], events: Sequence[KernelEvent]
+        self,
+        new: Sequence[NewRecord],
+        batch: Sequence[Record],
+        events: Sequence[KernelEvent],
+        outbox: Sequence[OutboxItem],
     ) -> Appended:
         tenure, ends = self.tenure, OutcomeRecord in map(type, batch)
         expected: Head | None = self.head
@@ -240,6 +268,7 @@ class OpenSession:
                     fence=tenure.fence,
                     lease=lease,
                     index=index_after(self.projection, batch, events),
+                    outbox=outbox,
                 )
             except (SequenceConflict, FenceLost) as error:
                 if not tenure.holding:
@@ -289,8 +318,46 @@ class OpenSession:
                     continue  # an append has just freed the lease, or its own fence judges it
                 self.stale = True
                 raise
-            if head is not None and not self.appending:
-                self.tenure.told_of_news |= head.sequence > self.head.sequence
+            if head is not None and not self.appending and head.sequence > self.head.sequence:
+                self.tenure.told_of_news = True
+                await self._listen()
+
+    # Being told of a cancellation in the middle of something that can be left off.
+
+    async def unless_cancelled(self, work: Callable[[], Awaitable[T]]) -> T | None:
+        """Do the work; left off, with None, once somebody has asked for the run to be stopped."""
+        self._listening = scope = trio.CancelScope()
+        try:
+            with scope:
+                return await work()
+        finally:
+            self._listening = None
+        await self._take_in_news()
+        return None
+
+    def tell_of_cancellation(self, trigger_id: str) -> None:
+        """Let go of what the run is waiting for, if it is this one's."""
+        run = self.projection.run
+        self.tenure.told_of_news = True
+        if self._listening is not None and run is not None and run.trigger_id == trigger_id:
+            self._listening.cancel()
+
+    async def _listen(self) -> None:
+        if self._listening is None:
+            return
+        news = await self._read_from(self.head.sequence)
+        ours = (entry.record for entry in news if isinstance(entry.record, CancelRequest))
+        run = self.projection.run
+        for request in ours:
+            if run is not None and request.trigger_id in (None, run.trigger_id):
+                self.tell_of_cancellation(run.trigger_id)
+
+    async def _take_in_news(self) -> None:
+        tail = await self._read_from(self.head.sequence)
+        if not all(stored.kind in INTAKE_KINDS for stored in tail):
+            self.stale = True
+            raise Outdated
+        self._take_in(tail)
 
     def offer_snapshot(self) -> None:
         """Have the projection saved, if enough has been added since it was saved last."""
@@ -302,3 +369,7 @@ class OpenSession:
         self.snapshot_sequence = self.head.sequence
         snapshot = codec.save_projection(self.projection, self.head)
         snapshots.offer_snapshot(self.session_id, snapshot)
+
+
+def _is_reservation(record: Record) -> bool:
+    return isinstance(record, ProviderUsage) and record.status == "reserved"

@@ -61,6 +61,7 @@ class SessionCache:
     _sessions: OrderedDict[str, OpenSession] = attrs.field(
         factory=OrderedDict[str, OpenSession], init=False
     )
+    _in_use: dict[str, OpenSession] = attrs.field(factory=dict[str, OpenSession], init=False)
 
     async def get(self, session_id: str, *, assume_new: bool = False) -> OpenSession:
         """Return the session, from memory or from the ledger. The caller has its turn.
@@ -71,7 +72,8 @@ class SessionCache:
         if session is None or session.stale:
             parts = self.backing, session_id, self.holder, self.clock
             session = take_for_new(*parts) if assume_new else await load(*parts)
-        session.emitted = []
+        session.emitted, session.resumed = [], None
+        self._in_use[session_id] = session
         return session
 
     async def look_at(self, session_id: str) -> OpenSession:
@@ -92,12 +94,19 @@ class SessionCache:
 
     def tell(self, session_id: str) -> None:
         """Have a remembered session look for news before its next step."""
-        session = self._sessions.get(session_id)
+        session = self._in_use.get(session_id) or self._sessions.get(session_id)
         if session is not None:
             session.tenure.told_of_news = True
 
+    def tell_of_cancellation(self, session_id: str, trigger_id: str) -> None:
+        """Have a step that waits for its model let go of it, where the run is to be stopped."""
+        session = self._in_use.get(session_id)
+        if session is not None:
+            session.tell_of_cancellation(trigger_id)
+
     def keep(self, session: OpenSession) -> None:
         """Remember a session after use, unless an append left it in doubt."""
+        self._in_use.pop(session.session_id, None)
         if session.stale or session.assumed_new:
             return
         self._sessions[session.session_id] = session

@@ -2,291 +2,134 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from functools import partial
+from typing import TypeAlias
 
 import attrs
 
 from rainengine.core import telemetry
-from rainengine.core.abc import (
-    AnySkill,
-    Clock,
-    IdSource,
-    LlmProvider,
-    ProviderDecision,
-    ProviderRequest,
-    SkillContext,
-    StepContext,
-)
-from rainengine.core.engine import _asking as asking
-from rainengine.core.engine._heartbeats import Heartbeats
-from rainengine.core.engine._intake import Intake
-from rainengine.core.engine._nurseries import in_nursery
-from rainengine.core.engine._requests import Agent
+from rainengine.core.engine import _graphs as graphs
+from rainengine.core.engine._answers import take_in
+from rainengine.core.engine._closing import finish
+from rainengine.core.engine._deciding import decide
+from rainengine.core.engine._planning import broken_plan, next_of_plan, plan_at_start
+from rainengine.core.engine._recalling import recall
+from rainengine.core.engine._reservations import next_call
+from rainengine.core.engine._services import Services, Step
 from rainengine.core.engine._session import OpenSession
-from rainengine.core.engine._transactions import transact
-from rainengine.core.errors import ProviderError
+from rainengine.core.engine._waits import wait
 from rainengine.core.kernel import (
     Activate,
     AskProvider,
-    ContextBuilder,
+    Close,
+    Effect,
     Finish,
     Followed,
+    FollowPlan,
     Idle,
     RunGraph,
-    closing_records,
-    complaint,
-    deadline_ms,
     effective_policy,
-    follow,
-    newest,
     next_effect,
-    offered_skills,
-    progress,
 )
-from rainengine.core.projection import Graph, Run, new_graph
-from rainengine.core.records import (
-    ContextManifest,
-    EnginePolicy,
-    ModelDecision,
-    OutcomeRecord,
-    ProviderUsage,
-    Record,
-    SkillInputValidation,
-    ToolExecutionGraph,
-)
-from rainengine.core.tools import Caller, GraphRunner, Inspection, Inspector
+from rainengine.core.projection import Run, answered_token
+from rainengine.core.records import EnginePolicy, OutcomeRecord, Record
+
+_InRun: TypeAlias = Finish | RunGraph | FollowPlan | AskProvider
 
 
-@attrs.frozen(kw_only=True, eq=False)
+@attrs.frozen(eq=False)
 class Stepper:
     """Takes steps with the services of one engine."""
 
-    agent: Agent
-    provider: LlmProvider
-    skills: Mapping[str, AnySkill]
-    intake: Intake
-    build_context: ContextBuilder
-    clock: Clock
-    ids: IdSource
-    heartbeats: Heartbeats = attrs.field(factory=Heartbeats, init=False)
+    services: Services
 
     async def step(self, session: OpenSession) -> OutcomeRecord | None:
-        """Move the session one step; return the outcome if its run ended."""
+        """Move the session one step; return the outcome if its run ended or waits."""
         while True:
-            run = session.projection.run
-            policy = EnginePolicy() if run is None else self._policy(session, run)
-            effect = next_effect(session.projection, policy, self.clock.now_ms())
-            if run is not None and not isinstance(effect, Idle | Activate):
-                return await _Step(self, session, run, policy).perform(effect)
-            if not isinstance(effect, Activate):
+            effect, policy = self._next(session)
+            if isinstance(effect, Idle):
                 return None
-            self.intake.check_agent(effect.run)
-            batch = self.intake.activation(effect.run)
-            await session.commit(batch, trigger_id=effect.run.trigger_id)
+            if isinstance(effect, Close):
+                return await self._close(session, effect)
+            if not isinstance(effect, Activate):
+                return await self._perform(session, effect, policy)
+            if answered_token(effect.run.trigger) is None:
+                await self._activate(session, effect.run)
+                continue
+            taken = await take_in(self.services, session, effect.run)
+            if taken.work is not None:
+                return await self.services.heartbeats.during(session, taken.work)
+            if taken.outcome is not None:
+                return taken.outcome
+
+    def begin(self, session: OpenSession, run: Run) -> list[Record]:
+        """Return what follows from a trigger becoming the active run."""
+        begun = self.services.intake.activation(run)
+        begun += plan_at_start(self.services, session.projection, run)
+        step = Step(self.services, session, run, self._policy(session, run))
+        return [*begun, *next_call(step, begun)]
+
+    def _next(self, session: OpenSession) -> tuple[Effect, EnginePolicy]:
+        run = session.projection.run
+        policy = EnginePolicy() if run is None else self._policy(session, run)
+        effect = next_effect(
+            session.projection,
+            policy,
+            self.services.clock.now_ms(),
+            self.services.agent.profile,
+            plans=self.services.asking_planner is not None,
+        )
+        return effect, policy
 
     def _policy(self, session: OpenSession, run: Run) -> EnginePolicy:
-        self.intake.check_agent(run)
+        self.services.intake.check_agent(run)
         return effective_policy(run.policy, session.projection.overlay)
 
+    async def _activate(self, session: OpenSession, run: Run) -> None:
+        self.services.intake.check_agent(run)
+        await session.commit(self.begin(session, run), run=run)
 
-@attrs.frozen
-class _Begun:
-    """A graph whose first calls are recorded as started, but not yet made."""
+    async def _close(self, session: OpenSession, effect: Close) -> OutcomeRecord:
+        step = Step(self.services, session, effect.run, self._policy(session, effect.run))
+        return await finish(step, [], effect.finish, steps=effect.run.steps)
 
-    inspection: Inspection
-    starts: Sequence[str]
-
-
-@attrs.define(eq=False)
-class _Step:
-    """A step of an active run."""
-
-    services: Stepper
-    session: OpenSession
-    run: Run
-    policy: EnginePolicy
-
-    async def perform(self, effect: Finish | RunGraph | AskProvider) -> OutcomeRecord | None:
-        telemetry.link(self.run.traceparent)
-        await self.session.claim()
-        if isinstance(effect, Finish):
-            return await self._finish([], effect, steps=self.run.steps)
-        if isinstance(effect, RunGraph):
-            return await self._held(self._resume_graph)
-        return await self._held(lambda: self._ask(effect.step))
-
-    async def _held(
-        self, work: Callable[[], Awaitable[OutcomeRecord | None]]
+    async def _perform(
+        self, session: OpenSession, effect: _InRun, policy: EnginePolicy
     ) -> OutcomeRecord | None:
-        return await self.services.heartbeats.during(self.session, work)
+        run = session.projection.run
+        if run is None:
+            return None
+        telemetry.link(run.traceparent)
+        await session.claim()
+        step = Step(self.services, session, run, policy)
+        return await self.services.heartbeats.during(session, lambda: _do(step, effect))
 
-    # The model.
 
-    async def _ask(self, step: int) -> OutcomeRecord | None:
-        recorded = await self._record(step)
-        if not isinstance(recorded, _Begun):
-            return recorded
-        await self._run_graph(recorded)
-        return None
+async def _do(step: Step, effect: _InRun) -> OutcomeRecord | None:
+    if isinstance(effect, Finish):
+        found_out = await graphs.find_out(step)
+        return await finish(step, [], effect, steps=step.run.steps, found_out=found_out)
+    if isinstance(effect, RunGraph):
+        return await graphs.resume(step)
+    if isinstance(effect, FollowPlan):
+        records, followed = next_of_plan(step, effect)
+        return await _record(step, records, followed, effect.step)
+    decided = await decide(step, effect)
+    records = [*broken_plan(step.run), *decided.records]
+    return await _record(step, records, decided.followed, decided.steps)
 
-    async def _record(self, step: int) -> OutcomeRecord | _Begun | None:
-        """Record what the model decides, and with it what follows from that."""
-        batch, followed = await self._decide(step)
-        if followed.finish is not None:
-            return await self._finish(
-                batch, followed.finish, steps=step, response=followed.response
-            )
-        if followed.graph is not None:
-            return await self._begin_graph(batch, followed.graph)
-        await self.session.commit(batch)
-        return None
 
-    async def _decide(self, step: int) -> tuple[list[Record], Followed]:
-        """Ask the model; return the records of its answer, and what follows from it."""
-        request, seen = self._request(step), self._window_range()
-        remaining_ms = request.context.deadline_ms - self.services.clock.now_ms()
-        timeout_ms = max(min(self.policy.provider_timeout_ms, remaining_ms), 1)
-        answer = await asking.ask(self.services.provider, request, timeout_ms)
-        if isinstance(answer, ProviderError):
-            return self._failed(step, answer, timeout_ms)
-        return self._follow(step, asking.sound(answer), asking.manifest_of(request, seen))
-
-    def _follow(
-        self, step: int, answer: ProviderDecision, context: ContextManifest
-    ) -> tuple[list[Record], Followed]:
-        usage = asking.usage_records(step, answer)
-        cap = self.session.backing.ledger.max_payload_bytes
-        stored = asking.storable(step, answer.action, context, answer.model, cap=cap)
-        reason = asking.usage_complaint(usage) or self._complaint(stored)
-        if isinstance(stored, str) or stored.action is None or reason is not None:
-            refused = asking.invalid_decision(
-                step, answer.action, reason or "", context, answer.model
-            )
-            return [*usage, refused], Followed()
-        followed = follow(stored.action, self.run.trigger_id, step)
-        return [*usage, stored, *followed.records], followed
-
-    def _failed(
-        self, step: int, error: ProviderError, timeout_ms: int
-    ) -> tuple[list[Record], Followed]:
-        record = asking.failure_record(step, self.run.provider.model, error)
-        finish = Finish("provider_failure", f"{record.error_kind}: {record.error}")
-        if isinstance(error, asking.NoAnswer) and timeout_ms < self.policy.provider_timeout_ms:
-            limit = self.policy.max_execution_time_ms
-            finish = Finish("deadline_exceeded", f"max_execution_time_ms={limit} is over")
-        return [record], Followed(finish=finish)
-
-    def _complaint(self, stored: ModelDecision | str) -> str | None:
-        return stored if isinstance(stored, str) else complaint(stored.action, self.policy)
-
-    def _request(self, step: int) -> ProviderRequest:
-        services, run, projection = self.services, self.run, self.session.projection
-        profile = services.agent.profile
-        manifests = tuple(skill.manifest for skill in services.skills.values())
-        return ProviderRequest(
-            trigger=run.trigger,
-            context=StepContext(
-                tenant=self.session.backing.ledger.tenant,
-                session_id=self.session.session_id,
-                trigger_id=run.trigger_id,
-                agent=run.agent,
-                step=step,
-                granted_scopes=run.granted_scopes,
-                deadline_ms=deadline_ms(run, self.policy),
-            ),
-            messages=services.build_context(projection, run, profile),
-            available_skills=offered_skills(
-                manifests, run.granted_scopes, profile.allowed_skills, projection.skills
-            ),
-            config=run.provider,
-            policy=self.policy,
-        )
-
-    def _window_range(self) -> tuple[int, int]:
-        limit = self.services.agent.profile.memory.max_recent_items
-        recent = newest(self.session.projection.window, limit)
-        return (recent[0].sequence if recent else 0, self.session.projection.sequence)
-
-    async def _finish(
-        self, batch: list[Record], finish: Finish, *, steps: int, response: str | None = None
-    ) -> OutcomeRecord:
-        cost = sum(record.cost_micros for record in batch if isinstance(record, ProviderUsage))
-        closing = closing_records(
-            self.session.projection,
-            self.run,
-            finish,
-            steps=steps,
-            now_ms=self.services.clock.now_ms(),
-            response=response,
-            cost_micros=cost,
-        )
-        await self.session.commit([*batch, *closing])
-        return next(record for record in closing if isinstance(record, OutcomeRecord))
-
-    # Tools.
-
-    async def _begin_graph(self, batch: list[Record], record: ToolExecutionGraph) -> _Begun:
-        graph = new_graph(record)
-        inspection = self._inspect(graph)
-        begun = progress(
-            graph,
-            refusals=inspection.refusals,
-            issued=inspection.issued,
-            classes=inspection.classes,
-            limit=max(self.policy.max_parallel_skill_calls, 1),
-        )
-        checks = SkillInputValidation(graph_id=graph.graph_id, checks=inspection.checks)
-        await self.session.commit([*batch, checks, *begun.records])
-        return _Begun(inspection, begun.starts)
-
-    async def _run_graph(self, begun: _Begun) -> None:
-        graph = self.run.graph
-        if graph is not None:
-            run = self._runner(graph).run
-            await in_nursery(lambda nursery: run(nursery, begun.inspection, begun.starts))
-
-    async def _resume_graph(self) -> None:
-        graph = self.run.graph
-        if graph is not None:
-            resume, inspection = self._runner(graph).resume, self._inspect(graph)
-            await in_nursery(lambda nursery: resume(nursery, inspection))
-
-    def _inspect(self, graph: Graph) -> Inspection:
-        return Inspector(
-            tenant=self.session.backing.ledger.tenant,
-            session_id=self.session.session_id,
-            projection=self.session.projection,
-            run=self.run,
-            policy=self.policy,
-            skills=self.services.skills,
-            allowed=self.services.agent.profile.allowed_skills,
-            now_ms=self.services.clock.now_ms(),
-        ).inspect(graph)
-
-    def _runner(self, graph: Graph) -> GraphRunner:
-        run = self.run
-        caller = Caller(
-            skills=self.services.skills,
-            policy=self.policy,
-            context=SkillContext(
-                tenant=self.session.backing.ledger.tenant,
-                session_id=self.session.session_id,
-                trigger_id=run.trigger_id,
-                graph_id=graph.graph_id,
-                step=graph.step,
-                granted_scopes=run.granted_scopes,
-                fence=self.session.tenure.fence or 0,
-            ),
-            deadline_ms=deadline_ms(run, self.policy),
-            payload_bytes=self.session.backing.ledger.max_payload_bytes,
-            cancelled=lambda: run.cancel_reason,
-            clock=self.services.clock,
-            ids=self.services.ids,
-        )
-        return GraphRunner(
-            graph=graph,
-            caller=caller,
-            commit=self.session.commit,
-            transact=partial(transact, self.session),
-        )
+async def _record(
+    step: Step, batch: list[Record], followed: Followed, number: int
+) -> OutcomeRecord | None:
+    """Append a decision together with what follows from it, and do that."""
+    if followed.finish is not None:
+        return await finish(step, batch, followed.finish, steps=number, response=followed.response)
+    if followed.waits is not None:
+        return await wait(step, batch, followed.waits, number)
+    if followed.graph is not None:
+        begun = await graphs.begin(step, batch, followed.graph)
+        return begun if isinstance(begun, OutcomeRecord) else await graphs.run(step, begun)
+    if followed.search is not None:
+        batch = [*batch, *await recall(step, number, followed.search)]
+    await step.commit([*batch, *next_call(step, batch, number=number + 1)])
+    return None

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+from rainengine.core.kernel._answers import AnswerFacts as AnswerFacts
+from rainengine.core.kernel._answers import awaited_by as awaited_by
+from rainengine.core.kernel._answers import calls_to_run as calls_to_run
+from rainengine.core.kernel._answers import no_such_token as no_such_token
+from rainengine.core.kernel._answers import objection as objection
+from rainengine.core.kernel._approvals import approval_reason as approval_reason
+from rainengine.core.kernel._approvals import delegation_review as delegation_review
+from rainengine.core.kernel._budgets import Budget as Budget
+from rainengine.core.kernel._budgets import Shortfall as Shortfall
+from rainengine.core.kernel._budgets import delegation_budget as delegation_budget
+from rainengine.core.kernel._budgets import shown as shown
+from rainengine.core.kernel._budgets import too_small as too_small
 from rainengine.core.kernel._context import ContextBuilder as ContextBuilder
 from rainengine.core.kernel._context import build_context as build_context
-from rainengine.core.kernel._context import newest as newest
+from rainengine.core.kernel._context import build_summary_context as build_summary_context
 from rainengine.core.kernel._decisions import Followed as Followed
 from rainengine.core.kernel._decisions import complaint as complaint
 from rainengine.core.kernel._decisions import follow as follow
+from rainengine.core.kernel._decisions import graph_of as graph_of
 from rainengine.core.kernel._gates import Finish as Finish
 from rainengine.core.kernel._gates import deadline_ms as deadline_ms
+from rainengine.core.kernel._gates import out_of_time as out_of_time
+from rainengine.core.kernel._gates import provider_failed as provider_failed
 from rainengine.core.kernel._graph import Ended as Ended
 from rainengine.core.kernel._graph import Progress as Progress
 from rainengine.core.kernel._graph import Retried as Retried
@@ -20,14 +35,23 @@ from rainengine.core.kernel._intents import classify as classify
 from rainengine.core.kernel._intents import derived_events as derived_events
 from rainengine.core.kernel._next import Activate as Activate
 from rainengine.core.kernel._next import AskProvider as AskProvider
+from rainengine.core.kernel._next import Close as Close
 from rainengine.core.kernel._next import Effect as Effect
+from rainengine.core.kernel._next import FollowPlan as FollowPlan
 from rainengine.core.kernel._next import Idle as Idle
 from rainengine.core.kernel._next import RunGraph as RunGraph
 from rainengine.core.kernel._next import next_effect as next_effect
 from rainengine.core.kernel._outcomes import closing_records as closing_records
+from rainengine.core.kernel._policy import TUNABLE as TUNABLE
+from rainengine.core.kernel._policy import ceiling as ceiling
 from rainengine.core.kernel._policy import effective_policy as effective_policy
+from rainengine.core.kernel._profiles import apply_profile_patch as apply_profile_patch
+from rainengine.core.kernel._profiles import widening as widening
 from rainengine.core.kernel._refusals import CallFacts as CallFacts
 from rainengine.core.kernel._refusals import offered_skills as offered_skills
 from rainengine.core.kernel._refusals import refusal as refusal
+from rainengine.core.kernel._summaries import items_to_summarise as items_to_summarise
+from rainengine.core.kernel._summaries import shown_items as shown_items
+from rainengine.core.kernel._tuning import needed as needed
 from rainengine.core.kernel._wakes import due_wakes as due_wakes
 from rainengine.core.kernel._wakes import wake_refusal as wake_refusal

@@ -8,12 +8,13 @@ here as a failure that says so.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import attrs
 
 from rainengine.core import records as r
+from rainengine.core.kernel._summaries import INSTRUCTION, shown_items
 from rainengine.core.projection import Run, SessionProjection, WindowItem
 
 ContextBuilder: TypeAlias = Callable[
@@ -21,7 +22,10 @@ ContextBuilder: TypeAlias = Callable[
 ]
 """Builds the messages for a run's next step; pure, and replaceable."""
 
-_CUT = "The conversation is longer than what follows: earlier parts were left out."
+_CUT = (
+    "The conversation is longer than what follows: earlier parts were left out."
+    " Where memory_search is offered, it finds them."
+)
 _NO_RESULT = r.ToolFailure(kind="unknown_outcome", message="interrupted: there is no result")
 
 
@@ -29,7 +33,7 @@ def build_context(
     projection: SessionProjection, run: Run, profile: r.AgentProfile
 ) -> tuple[r.ChatMessage, ...]:
     """Return the agent's role, the latest summary and the newest items of the conversation."""
-    items = newest(projection.window, profile.memory.max_recent_items)
+    items = shown_items(projection, profile.memory)
     messages = [_text("system", text) for text in _preamble(projection, profile, items)]
     if not any(item.trigger_id == run.trigger_id for item in items):
         messages.append(_input(run.trigger))
@@ -40,9 +44,16 @@ def build_context(
     return tuple(messages)
 
 
-def newest(window: list[WindowItem], limit: int) -> list[WindowItem]:
-    """Return the last `limit` items."""
-    return window[-limit:] if limit > 0 else []
+def build_summary_context(
+    projection: SessionProjection, items: Sequence[WindowItem]
+) -> tuple[r.ChatMessage, ...]:
+    """Return what a model is shown to summarise these items of the conversation."""
+    messages = [_text("system", INSTRUCTION)]
+    if projection.summary is not None:
+        messages.append(_text("system", _earlier(projection.summary)))
+    for item in items:
+        messages += _MESSAGES[item.role](item)
+    return tuple(messages)
 
 
 def _preamble(
@@ -54,8 +65,12 @@ def _preamble(
     if projection.window_cut or len(items) < len(projection.window):
         preamble.append(_CUT)
     if projection.summary is not None:
-        preamble.append(f"Summary of what came before:\n{projection.summary.text}")
+        preamble.append(_earlier(projection.summary))
     return preamble
+
+
+def _earlier(summary: r.Summary) -> str:
+    return f"Summary of what came before:\n{summary.text}"
 
 
 def _plan_position(plan: r.ExecutionPlan) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeAlias
 
 import attrs
@@ -12,12 +12,19 @@ from rainengine.core.records import (
     Action,
     CallSkills,
     Continue,
+    Delegate,
     Deliberation,
     EnginePolicy,
+    KernelEventRecord,
+    MemoryArchive,
+    MemoryArchived,
+    MemorySearch,
+    ObservationAppended,
     Plan,
     PlannedSkillCall,
     Record,
     Respond,
+    Suspend,
     ToolExecutionGraph,
     Yield,
 )
@@ -28,29 +35,53 @@ _NAME_LIMIT = 256
 
 @attrs.frozen(kw_only=True)
 class Followed:
-    """What follows: records, and at most one of an outcome and a graph of calls."""
+    """What follows: records, and at most one of an outcome, a graph, a wait and a search."""
 
     records: tuple[Record, ...] = ()
     finish: Finish | None = None
     response: str | None = None
     graph: ToolExecutionGraph | None = None
+    waits: Suspend | Delegate | None = None
+    search: MemorySearch | None = None
 
 
 Complaint: TypeAlias = Callable[[Any, EnginePolicy], str | None]
 
 
-def complaint(action: object, policy: EnginePolicy) -> str | None:
-    """Return why a decision cannot be followed, or None."""
+def complaint(
+    action: object, policy: EnginePolicy, able: Collection[str], delegates: Collection[str] = ()
+) -> str | None:
+    """Return why a decision cannot be followed, or None.
+
+    `able` are the types of action that the engine can follow, `delegates` the streams that the
+    agent may delegate to.
+    """
     if not isinstance(action, Action):
         return f"{type(action).__name__} is not an action"
     check = _COMPLAINTS.get(type(action))
-    if check is None:
-        return f"this engine cannot follow a {type(action).__name__}"
+    if check is None or getattr(action, "type", None) not in able:
+        return f"this engine cannot follow a {type(action).__name__} here"
+    if isinstance(action, Delegate) and action.target.stream not in delegates:
+        return f"the agent may not delegate to {action.target.stream!r:.200}"
     return check(action, policy)
 
 
 def _no_complaint(action: Action, policy: EnginePolicy) -> None:
     return None
+
+
+def _about_search(action: MemorySearch, policy: EnginePolicy) -> str | None:
+    if not action.query.strip():
+        return "there is nothing to search for"
+    return None if action.limit >= 1 else f"a search cannot find {action.limit} memories"
+
+
+def _about_note(action: MemoryArchive, policy: EnginePolicy) -> str | None:
+    return None if action.content.strip() else "there is nothing to keep"
+
+
+def _about_suspension(action: Suspend, policy: EnginePolicy) -> str | None:
+    return _about_calls(CallSkills(action.pending_calls), policy) if action.pending_calls else None
 
 
 def _about_plan(action: Plan, policy: EnginePolicy) -> str | None:
@@ -138,10 +169,33 @@ def _plan(action: Plan, trigger_id: str, step: int) -> Followed:
 
 
 def _call_skills(action: CallSkills, trigger_id: str, step: int) -> Followed:
-    graph = ToolExecutionGraph(
-        graph_id=f"{trigger_id}:{step}", step=step, calls=with_ids(action.calls)
+    return Followed(graph=graph_of(action.calls, trigger_id, step))
+
+
+def graph_of(
+    calls: Sequence[PlannedSkillCall], trigger_id: str, step: int, *, approved: bool = False
+) -> ToolExecutionGraph:
+    """The graph of a step's calls; each of them has an id in it."""
+    return ToolExecutionGraph(
+        graph_id=f"{trigger_id}:{step}", step=step, calls=with_ids(calls), approved=approved
     )
-    return Followed(records=(graph,), graph=graph)
+
+
+def _wait(action: Suspend | Delegate, trigger_id: str, step: int) -> Followed:
+    return Followed(waits=action)
+
+
+def _search(action: MemorySearch, trigger_id: str, step: int) -> Followed:
+    return Followed(search=action)
+
+
+def _archive(action: MemoryArchive, trigger_id: str, step: int) -> Followed:
+    note_id = f"{trigger_id}:{step}"
+    observed = ObservationAppended(
+        observation_id=note_id, source="memory:archive", content=action.content
+    )
+    kept = MemoryArchived(note_id=note_id, content=action.content)
+    return Followed(records=(KernelEventRecord(kept), KernelEventRecord(observed)))
 
 
 _COMPLAINTS: dict[type[Action], Complaint] = {
@@ -150,6 +204,10 @@ _COMPLAINTS: dict[type[Action], Complaint] = {
     Continue: _no_complaint,
     Plan: _about_plan,
     CallSkills: _about_calls,
+    MemorySearch: _about_search,
+    MemoryArchive: _about_note,
+    Suspend: _about_suspension,
+    Delegate: _no_complaint,
 }
 
 _FOLLOW: dict[type[Action], Callable[[Any, str, int], Followed]] = {
@@ -158,6 +216,10 @@ _FOLLOW: dict[type[Action], Callable[[Any, str, int], Followed]] = {
     Continue: _continue,
     Plan: _plan,
     CallSkills: _call_skills,
+    MemorySearch: _search,
+    MemoryArchive: _archive,
+    Suspend: _wait,
+    Delegate: _wait,
 }
 
 

@@ -7,16 +7,19 @@ from typing import TypeAlias
 
 import attrs
 
+from rainengine.core.errors import ProviderErrorKind
+from rainengine.core.kernel._budgets import reached, shown, used_up
 from rainengine.core.projection import Run, SessionProjection
-from rainengine.core.records import Approval, DelegationResult, EnginePolicy, StopReason
+from rainengine.core.records import EnginePolicy, LimitReached, StopReason
 
 
 @attrs.frozen
 class Finish:
-    """Effect: end the run with this reason."""
+    """Effect: end the run with this reason, and on account of this limit of the policy, if any."""
 
     stop_reason: StopReason
     detail: str
+    limit: LimitReached | None = None
 
 
 Gate: TypeAlias = Callable[[Run, SessionProjection, EnginePolicy, int], Finish | None]
@@ -25,13 +28,6 @@ Gate: TypeAlias = Callable[[Run, SessionProjection, EnginePolicy, int], Finish |
 def deadline_ms(run: Run, policy: EnginePolicy) -> int:
     """When the run's time is over, in Unix milliseconds; suspended time does not count."""
     return run.started_at_ms + run.suspended_ms + policy.max_execution_time_ms
-
-
-def _nothing_waits(run: Run, *_: object) -> Finish | None:
-    """An answer for which nothing waits: its token is unknown, and nothing runs."""
-    if not isinstance(run.trigger, Approval | DelegationResult):
-        return None
-    return Finish("policy_aborted", "nothing in this session waits for this answer")
 
 
 def _cancelled(run: Run, *_: object) -> Finish | None:
@@ -43,9 +39,25 @@ def _deadline(
 ) -> Finish | None:
     if now_ms < deadline_ms(run, policy):
         return None
-    return Finish(
-        "deadline_exceeded", f"max_execution_time_ms={policy.max_execution_time_ms} is over"
+    return out_of_time(run, policy, now_ms)
+
+
+def out_of_time(run: Run, policy: EnginePolicy, now_ms: int) -> Finish:
+    """End a run that may take no longer."""
+    allowed = policy.max_execution_time_ms
+    limit = LimitReached(
+        name="max_execution_time_ms",
+        allowed=allowed,
+        reached=now_ms - run.started_at_ms - run.suspended_ms,
     )
+    return Finish("deadline_exceeded", f"max_execution_time_ms={allowed} is over", limit)
+
+
+def provider_failed(policy: EnginePolicy, detail: str, kind: ProviderErrorKind | None) -> Finish:
+    """End a run whose provider failed, which is a limit reached where it took too long."""
+    allowed = policy.provider_timeout_ms
+    limit = LimitReached(name="provider_timeout_ms", allowed=allowed, reached=allowed)
+    return Finish("provider_failure", detail, limit if kind == "timeout" else None)
 
 
 def _max_steps(
@@ -53,7 +65,8 @@ def _max_steps(
 ) -> Finish | None:
     if run.steps < policy.max_steps:
         return None
-    return Finish("max_steps_reached", f"max_steps={policy.max_steps} is used up")
+    limit = LimitReached(name="max_steps", allowed=policy.max_steps, reached=run.steps)
+    return Finish("max_steps_reached", f"max_steps={policy.max_steps} is used up", limit)
 
 
 def _tool_failures(
@@ -61,28 +74,32 @@ def _tool_failures(
 ) -> Finish | None:
     if run.failure_steps < policy.max_consecutive_tool_failures:
         return None
-    return Finish("policy_aborted", f"{run.failure_steps} steps in a row had only failed calls")
+    limit = LimitReached(
+        name="max_consecutive_tool_failures",
+        allowed=policy.max_consecutive_tool_failures,
+        reached=run.failure_steps,
+    )
+    told = f"{run.failure_steps} steps in a row had only failed calls"
+    return Finish("policy_aborted", told, limit)
 
 
-def _cost(
+def _budget(
     run: Run, projection: SessionProjection, policy: EnginePolicy, now_ms: int
 ) -> Finish | None:
-    spent = projection.usage.cost_micros + projection.usage.reserved_micros
-    if spent < policy.max_cost_per_session * 1_000_000:
+    budget = used_up(projection, run, policy)
+    if budget is None:
         return None
-    return Finish(
-        "policy_aborted",
-        f"the session cost {spent / 1_000_000:g}, its limit is {policy.max_cost_per_session:g}",
-    )
+    used, limit = shown(budget, budget.used), shown(budget, budget.limit)
+    detail = f"{budget.name}={limit} is used up, with {used}"
+    return Finish("policy_aborted", detail, reached(budget))
 
 
 GATES: tuple[Gate, ...] = (
-    _nothing_waits,
     _cancelled,
     _deadline,
     _max_steps,
     _tool_failures,
-    _cost,
+    _budget,
 )
 """Asked before every step."""
 

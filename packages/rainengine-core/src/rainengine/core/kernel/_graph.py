@@ -66,6 +66,7 @@ def progress(
     graph: Graph,
     *,
     ended: Sequence[Ended] = (),
+    doubted: Sequence[Ended] = (),
     retried: Sequence[Retried] = (),
     restarts: Sequence[str] = (),
     refusals: Mapping[str, ToolFailure] | None = None,
@@ -77,11 +78,15 @@ def progress(
 
     `refusals` are reasons why queued calls may not start, `issued` the calls as handed to skills;
     both are needed for calls that have not started yet. `restarts` are calls that were started
-    before a crash and may run again. At most `limit` calls run at once. Of calls that are ready
-    together the one of higher priority starts first, then that of the skill with the higher
-    priority class (`classes`), then that which the provider named first.
+    before a crash and may run again. `doubted` are to be put to people: they get no result yet,
+    and while there are such calls nothing starts. At most `limit` calls run at once. Of calls that
+    are ready together the one of higher priority starts first, then that of the skill with the
+    higher priority class (`classes`), then that which the provider named first.
     """
     scheduling = _Scheduling(graph, refusals or {}, issued or {}, classes or {}, limit)
+    settled = {*(call.call_id for call in ended), *restarts}
+    if doubted or any(call_id not in settled for call_id in graph.doubtful):
+        return scheduling.hold(ended, doubted, retried)
     return scheduling.work_out(ended, retried, restarts)
 
 
@@ -110,6 +115,25 @@ class _Scheduling:
         self, ended: Sequence[Ended], retried: Sequence[Retried], restarts: Sequence[str]
     ) -> Progress:
         nodes = self.graph.nodes
+        self._take_in(ended, retried)
+        for call_id in restarts:
+            node = nodes[call_id]
+            self._change(node, ("started",), node.attempt + 1, "again after an interruption")
+            self._starts.append(call_id)
+        return self._progress(self._start_what_is_ready())
+
+    def hold(
+        self, ended: Sequence[Ended], doubted: Sequence[Ended], retried: Sequence[Retried]
+    ) -> Progress:
+        self._take_in(ended, retried)
+        for call in doubted:
+            statuses: tuple[NodeStatus, ...] = (*call.in_between, "in_doubt")
+            detail = None if call.failure is None else call.failure.message
+            self._change(self.graph.nodes[call.call_id], statuses, call.attempts, detail)
+        return self._progress([])
+
+    def _take_in(self, ended: Sequence[Ended], retried: Sequence[Retried]) -> None:
+        nodes = self.graph.nodes
         self._settled = {i: not node.failed for i, node in nodes.items() if node.settled}
         for call in ended:
             self._end(call)
@@ -117,15 +141,12 @@ class _Scheduling:
             node = nodes[retry.call_id]
             self._change(node, (retry.status, "started"), retry.attempt, retry.detail)
             self._starts.append(retry.call_id)
-        for call_id in restarts:
-            node = nodes[call_id]
-            self._change(node, ("started",), node.attempt + 1, "again after an interruption")
-            self._starts.append(call_id)
-        first = self._start_what_is_ready()
+
+    def _progress(self, first: list[str]) -> Progress:
         return Progress(
             records=tuple(self._records(first)),
             starts=tuple(self._starts),
-            finished=len(self._settled) == len(nodes),
+            finished=len(self._settled) == len(self.graph.nodes),
         )
 
     def _start_what_is_ready(self) -> list[str]:

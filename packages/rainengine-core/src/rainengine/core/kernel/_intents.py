@@ -44,6 +44,7 @@ _INTENTS: dict[type[r.Trigger], Callable[[Any], str]] = {
     r.RuleTrigger: lambda trigger: f"rule:{trigger.rule_id}",
     r.ProactiveHeartbeat: lambda _: "heartbeat",
     r.Approval: lambda trigger: f"approval:{trigger.decision}",
+    r.DoubtResolution: lambda _: "doubt_resolution",
     r.DelegationResult: lambda _: "delegation_result",
     r.HumanInput: lambda trigger: _of_text(trigger.content),
     r.Message: lambda trigger: _of_text(trigger.content),
@@ -70,12 +71,10 @@ def derived_events(trigger: r.Trigger, trigger_id: str) -> tuple[r.KernelEvent, 
     """Return the events that follow from a trigger becoming active.
 
     An observation takes the trigger's id, and a digest of text that is long:
-    the trigger's own record has the whole.
+    the trigger's own record has the whole. What follows from an answer depends on what it answers.
     """
     if isinstance(trigger, r.ScheduledWake):
         return (r.WakeCompleted(wake_id=trigger.wake_id),)
-    if isinstance(trigger, r.DelegationResult):
-        return (r.DelegationResolved(correlation_id=trigger.correlation_id),)
     observed = _OBSERVED.get(type(trigger))
     if observed is None:
         return ()

@@ -7,8 +7,9 @@ from typing import TypeAlias
 import attrs
 
 from rainengine.core.kernel._gates import GATES, GRAPH_GATES, Finish, closed_gate
+from rainengine.core.kernel._summaries import summary_is_due
 from rainengine.core.projection import Run, SessionProjection
-from rainengine.core.records import EnginePolicy
+from rainengine.core.records import Action, AgentProfile, EnginePolicy, Purpose
 
 
 @attrs.frozen
@@ -18,9 +19,17 @@ class Idle:
 
 @attrs.frozen
 class Activate:
-    """Effect: begin the oldest waiting trigger."""
+    """Effect: begin the oldest waiting trigger, or take in the answer that it is."""
 
     run: Run
+
+
+@attrs.frozen
+class Close:
+    """Effect: end a run that waits for an answer."""
+
+    run: Run
+    finish: Finish
 
 
 @attrs.frozen
@@ -31,23 +40,65 @@ class RunGraph:
 
 
 @attrs.frozen
-class AskProvider:
-    """Effect: ask the model what to do in this step."""
+class FollowPlan:
+    """Effect: take the plan's next action, without asking the model."""
 
     run: Run
     step: int
+    action: Action
 
 
-Effect: TypeAlias = Idle | Activate | Finish | RunGraph | AskProvider
+@attrs.frozen
+class AskProvider:
+    """Effect: ask the model, for what to do in this step or for what `purpose` says."""
+
+    run: Run
+    step: int
+    purpose: Purpose = "act"
 
 
-def next_effect(projection: SessionProjection, policy: EnginePolicy, now_ms: int) -> Effect:
-    """Decide the session's next effect. `policy` is the active run's effective policy."""
+Effect: TypeAlias = Idle | Activate | Close | Finish | RunGraph | FollowPlan | AskProvider
+
+
+def next_effect(
+    projection: SessionProjection,
+    policy: EnginePolicy,
+    now_ms: int,
+    profile: AgentProfile = AgentProfile(),  # noqa: B008  # frozen
+    *,
+    plans: bool = False,
+) -> Effect:
+    """Decide the session's next effect. `policy` is the active run's effective policy.
+
+    `plans`: there is a planner that asks the model.
+    """
     run = projection.run
     if run is None:
-        return Activate(projection.queue[0]) if projection.queue else Idle()
+        return _between_runs(projection)
     gates = GATES if run.graph is None else GRAPH_GATES
     finish = closed_gate(gates, run, projection, policy, now_ms)
     if finish is not None:
         return finish
-    return RunGraph(run) if run.graph is not None else AskProvider(run, run.steps + 1)
+    if run.graph is not None:
+        return RunGraph(run)
+    step = run.steps + 1
+    if run.plan is not None and not run.plan_broken:
+        return FollowPlan(run, step, run.plan.steps[run.plan.position])
+    return AskProvider(run, step, _purpose(projection, run, profile, plans=plans))
+
+
+def _between_runs(projection: SessionProjection) -> Effect:
+    for parked in projection.parked.values():
+        if parked.run.cancel_reason is not None:
+            return Close(parked.run, Finish("cancelled", parked.run.cancel_reason))
+    return Activate(projection.queue[0]) if projection.queue else Idle()
+
+
+def _purpose(
+    projection: SessionProjection, run: Run, profile: AgentProfile, *, plans: bool
+) -> Purpose:
+    if plans and not run.planned and run.plan is None:
+        return "plan"
+    if not run.unsummarised and summary_is_due(projection, profile.memory):
+        return "summarise"
+    return "act"

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 from rainengine.core.kernel._gates import Finish
 from rainengine.core.kernel._graph import Ended, progress
-from rainengine.core.projection import Graph, Node, Run, SessionProjection, SkillRecord
+from rainengine.core.kernel._learning import learned
+from rainengine.core.projection import Graph, Node, Run, SessionProjection
 from rainengine.core.records import (
+    CallReference,
     OutcomeRecord,
     Record,
     Reflection,
-    SkillStatistics,
     ToolFailure,
-    ToolPerformance,
     ToolResult,
 )
+
+_UNTOLD = ("responded", "yielded")
+"""Ends that a run comes to by itself: what it has done is told by its answer."""
 
 
 def closing_records(
@@ -25,18 +30,25 @@ def closing_records(
     now_ms: int,
     response: str | None = None,
     cost_micros: int = 0,
+    found_out: Sequence[Ended] = (),
 ) -> list[Record]:
     """Return the batch that ends a run: open calls settled, outcome, reflection, performance.
 
-    `cost_micros` is what the last call cost, which the projection does not have yet.
+    `cost_micros` is what the last call cost, which the projection does not have yet; `found_out`
+    is what became of calls that were interrupted.
     """
-    settled = settle_open_calls(run.graph, finish.detail) if run.graph is not None else ()
+    settled: tuple[Record, ...] = ()
+    if run.graph is not None:
+        settled = settle_open_calls(run.graph, finish.detail, found_out)
+    stopped = finish.stop_reason not in _UNTOLD
     outcome = OutcomeRecord(
         trigger_id=run.trigger_id,
         stop_reason=finish.stop_reason,
         steps_executed=steps,
         response=response,
         detail=_detail(finish, settled),
+        done=tuple(run.done) if stopped else (),
+        in_doubt=(*run.in_doubt, *_references(run, _doubtful(settled))) if stopped else (),
     )
     cost_micros += run.cost_micros
     results = [record for record in settled if isinstance(record, ToolResult)]
@@ -49,26 +61,34 @@ def closing_records(
         cost_micros=cost_micros,
         duration_ms=max(now_ms - run.started_at_ms - run.suspended_ms, 0),
     )
-    return [*settled, outcome, *_learned(projection, run, reflection)]
+    return [*settled, outcome, *learned(projection, run, outcome, reflection, results)]
+
+
+def _references(run: Run, results: Sequence[ToolResult]) -> Iterable[CallReference]:
+    step = 0 if run.graph is None else run.graph.step
+    for result in results:
+        yield CallReference(step=step, call_id=result.call_id, name=result.name)
+
+
+def _doubtful(settled: tuple[Record, ...]) -> list[ToolResult]:
+    results = (record for record in settled if isinstance(record, ToolResult))
+    return [r for r in results if r.failure is not None and r.failure.kind == "unknown_outcome"]
 
 
 def _detail(finish: Finish, settled: tuple[Record, ...]) -> str | None:
-    doubtful = [
-        f"{record.name} ({record.call_id})"
-        for record in settled
-        if isinstance(record, ToolResult)
-        and record.failure is not None
-        and record.failure.kind == "unknown_outcome"
-    ]
+    doubtful = [f"{record.name} ({record.call_id})" for record in _doubtful(settled)]
     doubt = f"in doubt: {', '.join(doubtful)}" if doubtful else ""
     return "; ".join(part for part in (finish.detail, doubt) if part) or None
 
 
-def settle_open_calls(graph: Graph, reason: str) -> tuple[Record, ...]:
+def settle_open_calls(
+    graph: Graph, reason: str, found_out: Sequence[Ended] = ()
+) -> tuple[Record, ...]:
     """Give every call without a result one that says what is known of it."""
+    known = {call.call_id: call for call in found_out}
     ended = [
-        _abandoned(node, reason)
-        for node in graph.nodes.values()
+        known.get(call_id) or _abandoned(node, reason)
+        for call_id, node in graph.nodes.items()
         if not node.settled and node.status != "queued"
     ]
     never = ToolFailure(kind="cancelled", message=f"never started: {reason}")
@@ -84,17 +104,3 @@ def _abandoned(node: Node, reason: str) -> Ended:
             kind="unknown_outcome", message=f"was started and may have happened: {reason}"
         )
     return Ended(call_id=node.call.call_id, failure=failure, attempts=node.attempt)
-
-
-def _learned(projection: SessionProjection, run: Run, reflection: Reflection) -> list[Record]:
-    """Reflect, at most once every `reflection_interval_records` records."""
-    policy = run.policy.self_improvement
-    since = projection.sequence - projection.last_reflection_sequence
-    if not policy.enabled or since < policy.reflection_interval_records:
-        return []
-    skills = tuple(_statistics(name, projection.skills[name]) for name in run.skills_used)
-    return [reflection, ToolPerformance(skills=skills)] if skills else [reflection]
-
-
-def _statistics(name: str, record: SkillRecord) -> SkillStatistics:
-    return SkillStatistics(name=name, calls=record.calls, failures=record.failures)

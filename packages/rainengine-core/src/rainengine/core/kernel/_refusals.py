@@ -24,7 +24,8 @@ BREAKER_COOL_DOWN_MS = 30_000
 class CallFacts:
     """What the kernel has to know of a call to let it start.
 
-    `tried`: another call of the same skill in the same graph was let through.
+    `approval` is why it needs one that it does not have; `tried`: another call of the same skill in
+    the same graph was let through.
     """
 
     call: PlannedSkillCall
@@ -35,6 +36,7 @@ class CallFacts:
     granted_scopes: tuple[str, ...]
     history: SkillRecord | None
     now_ms: int
+    approval: str | None = None
     tried: bool = False
 
 
@@ -82,9 +84,7 @@ def _native(facts: CallFacts, manifest: SkillManifest, policy: EnginePolicy) -> 
 
 
 def _approval(facts: CallFacts, manifest: SkillManifest, policy: EnginePolicy) -> str | None:
-    return (
-        "needs an approval, which this call does not have" if manifest.approval_required else None
-    )
+    return None if facts.approval is None else f"not approved: {facts.approval}"
 
 
 def _dry_run(facts: CallFacts, manifest: SkillManifest, policy: EnginePolicy) -> str | None:
@@ -132,15 +132,11 @@ def offered_skills(
     allowed: tuple[str, ...] | None,
     history: dict[str, SkillRecord],
 ) -> tuple[SkillManifest, ...]:
-    """Return the skills that a model may be told of, with a warning on those that keep failing.
-
-    One that needs an approval is not among them, as there is nobody to give it.
-    """
+    """Return the skills that a model may be told of, with a warning on those that keep failing."""
     return tuple(
         _with_warning(manifest, history.get(manifest.name))
         for manifest in manifests
-        if not manifest.approval_required
-        and all(scope in granted_scopes for scope in manifest.required_scopes)
+        if all(scope in granted_scopes for scope in manifest.required_scopes)
         and (allowed is None or manifest.name in allowed)
     )
 

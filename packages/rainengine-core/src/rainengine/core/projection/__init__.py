@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rainengine.core.projection._evidence import PATCHES as PATCHES
 from rainengine.core.projection._evidence import Learning as Learning
 from rainengine.core.projection._evidence import LimitHistory as LimitHistory
 from rainengine.core.projection._evidence import Proposal as Proposal

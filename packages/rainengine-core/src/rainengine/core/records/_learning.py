@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 import attrs
 
 from rainengine.core.records._base import JsonObject, Record
+from rainengine.core.records._policy import AgentRef
 from rainengine.core.records._runs import StopReason
 
 
@@ -95,7 +96,7 @@ class ProfilePatch(Record):
     """A change of an agent's profile that was proposed, and what was said to it.
 
     `patch` has the fields that change, those of a policy in an object of their own. `widening`
-    names what it would allow that was not allowed before, which waits for approval.
+    names the fields in which it would allow more to the `agent` of then, which waits for approval.
     It is `approved` by `resolved_by`, or by nobody where that need not be. The engine applies none.
     """
 
@@ -104,7 +105,7 @@ class ProfilePatch(Record):
     patch: JsonObject
     widens: bool
     status: Literal["proposed", "approved", "rejected"] = "proposed"
-    agent: str = ""
+    agent: AgentRef = AgentRef()
     reason: str = ""
     widening: tuple[str, ...] = ()
     resolved_by: str = ""

@@ -143,11 +143,17 @@ class ReviewPolicy:
 
 @attrs.frozen(kw_only=True)
 class AgentProfile:
-    """What an agent is for and what it may use. `allowed_skills=None` allows all registered."""
+    """What an agent is for and what it may use. `allowed_skills=None` allows all registered.
+
+    It may delegate to the streams in `delegates`, and to no others. `prompt_version` is recorded
+    with each decision, to tell by which prompt it was made.
+    """
 
     role: str = ""
+    prompt_version: str = ""
     default_scopes: tuple[str, ...] = ()
     allowed_skills: tuple[str, ...] | None = None
+    delegates: tuple[str, ...] = ()
     goals: tuple[str, ...] = ()
     memory: MemoryPolicy = MemoryPolicy()
     wake: WakePolicy = WakePolicy()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rainengine.core.tools._arguments import argument_errors as argument_errors
 from rainengine.core.tools._arguments import check_schema as check_schema
+from rainengine.core.tools._calls import MAX_RESUMED_ATTEMPTS as MAX_RESUMED_ATTEMPTS
 from rainengine.core.tools._calls import Caller as Caller
 from rainengine.core.tools._decorator import skill as skill
 from rainengine.core.tools._enclosing import Consequence as Consequence

@@ -70,6 +70,11 @@ class Caller:
             return "the run's time is over"
         return reason
 
+    def asks_about(self, call: Ended) -> bool:
+        """Whether people are to be asked what became of a call that has ended like this."""
+        doubt = call.failure is not None and call.failure.kind == "unknown_outcome"
+        return doubt and self.policy.on_doubt == "suspend"
+
     def runs_in_transactions(self, node: Node) -> bool:
         """Whether this is how the call is to be made."""
         skill = self.skills.get(node.call.name)

@@ -89,16 +89,24 @@ class GraphRunner:
     commit: Commit
     transact: Transact
     _board: _Board = attrs.field(factory=_Board, init=False)
+    _live: int = attrs.field(default=0, init=False)
 
     async def run(
         self, nursery: trio.Nursery, inspection: Inspection, starts: Sequence[str]
     ) -> None:
-        """Run calls whose start is recorded, and all that follows, until each has a result."""
+        """Run calls whose start is recorded, and all that follows, until each has a result.
+
+        Where calls are in doubt and people are to say what became of them, it ends as soon as
+        nothing runs any more.
+        """
         self._spawn(nursery, starts, ())
         while any(not node.settled for node in self.graph.nodes.values()):
+            if not self._live and self.graph.doubtful:
+                return
             ended, retried, due = await self._board.take()
+            self._live -= len(ended) + len(retried)
             if ended or retried:
-                step = self._scheduling(inspection)(ended=ended, retried=retried)
+                step = self._schedule(inspection, ended, retried=retried)
                 await self.commit(step.records)
                 self._spawn(nursery, step.starts, retried)
             if due is not None:
@@ -111,12 +119,27 @@ class GraphRunner:
             for node in self.graph.nodes.values()
             if node.status != "queued" and not node.settled
         ]
-        ended, restarts = await self._settle(interrupted)
-        step = self._scheduling(inspection)(ended=ended, restarts=restarts)
+        ended, restarts = await self.settle(interrupted)
+        step = self._schedule(inspection, ended, restarts=restarts)
         await self.commit(step.records)
         await self.run(nursery, inspection, step.starts)
 
-    async def _settle(self, interrupted: Sequence[Node]) -> tuple[list[Ended], list[str]]:
+    def _schedule(
+        self,
+        inspection: Inspection,
+        ended: Sequence[Ended],
+        *,
+        retried: Sequence[Retried] = (),
+        restarts: Sequence[str] = (),
+    ) -> Progress:
+        doubted = [call for call in ended if self.caller.asks_about(call)]
+        known = [call for call in ended if call not in doubted]
+        return self.scheduling(inspection)(
+            ended=known, doubted=doubted, retried=retried, restarts=restarts
+        )
+
+    async def settle(self, interrupted: Sequence[Node]) -> tuple[list[Ended], list[str]]:
+        """Find out how interrupted calls ended, and which may run again."""
         ended: list[Ended] = []
         restarts: list[str] = []
 
@@ -132,7 +155,8 @@ class GraphRunner:
                 nursery.start_soon(settle, node)
         return ended, restarts
 
-    def _scheduling(self, inspection: Inspection) -> Callable[..., Progress]:
+    def scheduling(self, inspection: Inspection) -> Callable[..., Progress]:
+        """Return `kernel.progress` for this graph, with everything given but what came in."""
         return partial(
             progress,
             self.graph,
@@ -144,7 +168,7 @@ class GraphRunner:
 
     def _following(self, inspection: Inspection) -> Callable[[Ended], Progress]:
         """Return what works out, in another thread, all that follows from a call's end."""
-        schedule = self._scheduling(inspection)
+        schedule = self.scheduling(inspection)
         return lambda ended: schedule(ended=[ended])
 
     def _never_started(self) -> dict[str, ToolFailure] | None:
@@ -159,6 +183,7 @@ class GraphRunner:
         again = {call.call_id for call in retried}
         for call_id in starts:
             node = self.graph.nodes[call_id]
+            self._live += 1
             failed_attempts = node.attempt - 1 if call_id in again else 0
             if not failed_attempts and self.caller.runs_in_transactions(node):
                 self._board.post(node)  # in this order, which a nursery does not keep
@@ -219,7 +244,9 @@ class GraphRunner:
         invocation = self.caller.invocation(node, node.attempt)
         commit = partial(self._commit_enclosed, nursery, inspection, node)
         outcome = await traced(invocation, commit)
-        if not node.settled:
+        if node.settled:
+            self._live -= 1
+        else:
             self._report(node, outcome, node.attempt, began_s)
 
     async def _commit_enclosed(

@@ -38,12 +38,24 @@ _PASSING = frozenset(
         "at_ms",
         "attempts",
         "duration_ms",
+        "retry_at_ms",
+        "since_ms",
+        "suspended_ms",
+        "expires_at_ms",
     }
 )
 _OF_GRAPHS = frozenset(
     {"tool_call", "tool_node_checkpoint", "tool_result", "skill_input_validation"}
 )
-_INCIDENTAL = frozenset({"coordination_claim", "reflection", "tool_performance"})
+_INCIDENTAL = frozenset(
+    {
+        "coordination_claim",
+        "reflection",
+        "tool_performance",
+        "strategy_preference",
+        "policy_tuning",
+    }
+)
 
 
 @attrs.define

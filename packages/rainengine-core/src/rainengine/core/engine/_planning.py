@@ -1,0 +1,125 @@
+"""Plans: made when a run begins, and followed one action a step without asking the model.
+
+A plan moves in the append of the action that it led to. One whose action cannot be followed, or
+whose calls fail, is given up, and the model is asked how to go on.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import attrs
+
+from rainengine.core import codec
+from rainengine.core.abc import ModelPlanner, PlannerOutput
+from rainengine.core.engine import _requesting as requesting
+from rainengine.core.engine._services import Services, Step
+from rainengine.core.errors import InadmissibleValue
+from rainengine.core.kernel import Followed, FollowPlan, complaint, follow, wake_refusal
+from rainengine.core.projection import Run, SessionProjection
+from rainengine.core.records import (
+    ExecutionPlan,
+    KernelEvent,
+    KernelEventRecord,
+    Record,
+    WakeRequested,
+    WakeScheduled,
+)
+
+_MOST_STEPS = 256
+_UNUSABLE = (InadmissibleValue, TypeError, ValueError, AttributeError)
+_log = logging.getLogger("rainengine.core")
+
+
+def plan_at_start(services: Services, projection: SessionProjection, run: Run) -> list[Record]:
+    """Return what the planner makes of a run that begins, if it needs no model for that."""
+    planner = services.planner
+    if planner is None or isinstance(planner, ModelPlanner):
+        return []
+    context = requesting.planning_context(services, projection, run)
+    try:
+        return _records(services, projection, run, planner.plan(projection, context))
+    except Exception:  # noqa: BLE001  # the host's code; the run goes on without a plan
+        _log.exception("the planner failed on a %s", type(run.trigger).__name__)
+        return []
+
+
+def plan_from(step: Step, answer: str) -> list[Record] | str:
+    """Return the records of a plan that the model helped to make, or why there is none."""
+    planner, projection = step.services.asking_planner, step.session.projection
+    if planner is None:
+        return "there is no planner any more"
+    context = requesting.planning_context(step.services, projection, step.run)
+    try:
+        output = planner.plan_from(projection, context, answer)
+        return _records(step.services, projection, step.run, output)
+    except Exception as error:  # noqa: BLE001  # the host's code
+        return f"{type(error).__name__}: {codec.shown(error, str)}"
+
+
+def _records(
+    services: Services, projection: SessionProjection, run: Run, output: PlannerOutput
+) -> list[Record]:
+    events = [_allowed(services, projection, run, event) for event in output.events]
+    records: list[Record] = [KernelEventRecord(event) for event in events if event is not None]
+    proposed = output.proposed_plan
+    if proposed is not None and proposed.steps:
+        if len(proposed.steps) > _MOST_STEPS:
+            raise InadmissibleValue("steps", f"a plan of {len(proposed.steps)} steps is too long")
+        plan_id = f"{run.trigger_id}:plan"
+        made = ExecutionPlan(plan_id=plan_id, objective=proposed.objective, steps=proposed.steps)
+        records.append(made)
+    return [codec.read_back(record) for record in records]
+
+
+def _allowed(
+    services: Services, projection: SessionProjection, run: Run, event: KernelEvent
+) -> KernelEvent | None:
+    """Turn a wake that is asked for into one that is scheduled, for this agent, if it may be."""
+    if not isinstance(event, WakeRequested):
+        return event
+    refused = wake_refusal(projection, services.agent.profile.wake, event.wake_id)
+    if refused is not None:
+        _log.warning("wake %r was not scheduled: %s", event.wake_id, refused)
+        return None
+    return WakeScheduled(
+        wake_id=event.wake_id,
+        due_at_ms=event.due_at_ms,
+        reason=event.reason,
+        granted_scopes=run.granted_scopes,
+        agent=run.agent.name,
+    )
+
+
+def next_of_plan(step: Step, effect: FollowPlan) -> tuple[list[Record], Followed]:
+    """Return what the plan's next action leads to, and how the plan stands then."""
+    plan = step.run.plan
+    if plan is None:
+        return [], Followed()
+    refused = complaint(effect.action, step.policy, step.able(), step.profile.delegates)
+    if refused is not None:
+        _log.warning("plan %r is given up: %s", plan.plan_id, refused)
+        return [_given_up(plan, effect.step)], Followed()
+    position = plan.position + 1
+    last = position == len(plan.steps)
+    moved = attrs.evolve(
+        plan,
+        steps=(),
+        position=position,
+        step=effect.step,
+        status="completed" if last else "active",
+    )
+    followed = follow(effect.action, step.run.trigger_id, effect.step)
+    return [moved, *followed.records], followed
+
+
+def broken_plan(run: Run) -> Sequence[Record]:
+    """Return the record that gives a plan up whose calls have failed, if there is such a plan."""
+    if run.plan is None or not run.plan_broken:
+        return ()
+    return (_given_up(run.plan, run.steps),)
+
+
+def _given_up(plan: ExecutionPlan, number: int) -> ExecutionPlan:
+    return attrs.evolve(plan, steps=(), step=number, status="abandoned")

@@ -1,0 +1,95 @@
+"""What an engine gives to its steps, and one step of one run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+import attrs
+
+from rainengine.core.abc import (
+    ActionKind,
+    AnySkill,
+    Clock,
+    IdSource,
+    LlmProvider,
+    ModelPlanner,
+    OutboxItem,
+    Planner,
+    Retrieval,
+)
+from rainengine.core.engine._heartbeats import Heartbeats
+from rainengine.core.engine._intake import Intake
+from rainengine.core.engine._requests import Agent, TextDelta
+from rainengine.core.engine._session import OpenSession
+from rainengine.core.kernel import ContextBuilder
+from rainengine.core.projection import PARKED_RUNS, Run
+from rainengine.core.records import AgentProfile, EnginePolicy, Record
+
+OnDelta: TypeAlias = Callable[[TextDelta], None]
+"""Takes a piece of an answer as the model makes it. Called in the engine's task: be quick."""
+
+_ALWAYS: frozenset[ActionKind] = frozenset(
+    {"respond", "yield", "continue", "plan", "call_skills", "memory_archive"}
+)
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Services:
+    """What the steps of one engine use."""
+
+    agent: Agent
+    provider: LlmProvider
+    skills: Mapping[str, AnySkill]
+    intake: Intake
+    build_context: ContextBuilder
+    planner: Planner | ModelPlanner | None
+    retrieval: Retrieval | None
+    on_delta: OnDelta | None
+    clock: Clock
+    ids: IdSource
+    heartbeats: Heartbeats = attrs.field(factory=Heartbeats, init=False)
+
+    @property
+    def asking_planner(self) -> ModelPlanner | None:
+        """The planner, if it asks the model."""
+        return self.planner if isinstance(self.planner, ModelPlanner) else None
+
+
+@attrs.define(eq=False)
+class Step:
+    """A step of a run, under its effective policy."""
+
+    services: Services
+    session: OpenSession
+    run: Run
+    policy: EnginePolicy
+
+    @property
+    def profile(self) -> AgentProfile:
+        """The agent's profile."""
+        return self.services.agent.profile
+
+    @property
+    def depth(self) -> int:
+        """How many delegations led to this run."""
+        return 0 if self.run.parent is None else self.run.parent.depth
+
+    def now_ms(self) -> int:
+        """Unix time in milliseconds."""
+        return self.services.clock.now_ms()
+
+    def able(self) -> frozenset[ActionKind]:
+        """The actions that can be followed now."""
+        able = set(_ALWAYS)
+        if self.services.retrieval is not None:
+            able.add("memory_search")
+        if len(self.session.projection.parked) < PARKED_RUNS:
+            able.add("suspend")
+            if self.profile.delegates and self.depth < self.profile.escalation.max_delegation_depth:
+                able.add("delegate")
+        return frozenset(able)
+
+    async def commit(self, records: list[Record], outbox: tuple[OutboxItem, ...] = ()) -> None:
+        """Append records of this run."""
+        await self.session.commit(records, run=self.run, outbox=outbox)
