@@ -1,0 +1,144 @@
+"""Beginnings of prompts that Google keeps, so that they are paid for once.
+
+The longest beginning that is kept is used. Where at least `EnginePolicy.cache_threshold_tokens`
+follow on it that could be kept too, a longer one is created. Creating costs as much as sending
+once, and storage: so a session whose last cache was never used does not get another one before
+that has expired. Its prompts do not begin alike, as happens where its window moves with each step.
+
+A cache that cannot be had is done without. One that has vanished before its time is forgotten,
+and the call fails in such a way that the engine makes it again.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TypeAlias
+
+import attrs
+
+from rainengine.core.abc import Clock
+from rainengine.core.errors import ProviderError
+from rainengine.core.records import JsonObject
+from rainengine.provider_gemini._prefixes import Prefix, after, creation_body, prefixes_of
+from rainengine.provider_gemini._transport import Transport
+
+SMALLEST_TOKENS = 1024
+"""No model keeps less (https://ai.google.dev/gemini-api/docs/caching)."""
+
+_MARGIN_MS = 5_000
+"""A cache that expires sooner is not used: the request may take a while to get there."""
+
+_RETRY_MS = 60_000
+"""For so long a session does without after a cache could not be had."""
+
+SessionKey: TypeAlias = tuple[str, str]
+
+
+@attrs.define(kw_only=True)
+class Cache:
+    """What Google keeps for us. `expires_at_ms` is Unix time."""
+
+    name: str
+    tokens: int
+    expires_at_ms: int
+    uses: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class Prepared:
+    """A body that may use a cache, and the cache that was created for it."""
+
+    body: JsonObject
+    used: Prefix | None = None
+    created: Cache | None = None
+
+
+@attrs.define
+class Caches:
+    """Knows what is kept, by the name of the beginning."""
+
+    _transport: Transport
+    _clock: Clock
+    _ttl_s: int
+    _kept: dict[str, Cache] = attrs.field(factory=dict[str, Cache])
+    _last: dict[SessionKey, Cache] = attrs.field(factory=dict[SessionKey, Cache])
+
+    async def prepare(
+        self,
+        body: JsonObject,
+        *,
+        model: str,
+        session: SessionKey,
+        threshold_tokens: int,
+        timeout_s: float,
+    ) -> Prepared:
+        """Return the body, its beginning taken from a cache where there is or should be one."""
+        threshold_tokens = max(threshold_tokens, SMALLEST_TOKENS)
+        if not self._ttl_s:
+            return Prepared(body=body)
+        prefixes = prefixes_of(model, body)
+        if not prefixes or prefixes[-1].tokens < threshold_tokens:
+            return Prepared(body=body)
+        self._forget_expired()
+        used, created = self._longest(prefixes), None
+        worth_it = prefixes[-1].tokens - (used.tokens if used else 0) >= threshold_tokens
+        if worth_it and self._may_create(session):
+            created = await self._have(body, prefixes[-1], model, session, timeout_s)
+            used = self._longest(prefixes)
+        if used is None:
+            return Prepared(body=body)
+        cache = self._kept[used.name]
+        cache.uses += 1
+        return Prepared(body=after(body, used, cache.name), used=used, created=created)
+
+    def forget(self, prefix: Prefix) -> None:
+        """Do without a cache that has vanished."""
+        self._kept.pop(prefix.name, None)
+
+    def _forget_expired(self) -> None:
+        soon_ms = self._clock.now_ms() + _MARGIN_MS
+        self._kept = {n: c for n, c in self._kept.items() if c.expires_at_ms > soon_ms}
+        self._last = {s: c for s, c in self._last.items() if c.expires_at_ms > soon_ms}
+
+    def _longest(self, prefixes: list[Prefix]) -> Prefix | None:
+        return next((one for one in reversed(prefixes) if one.name in self._kept), None)
+
+    def _may_create(self, session: SessionKey) -> bool:
+        last = self._last.get(session)
+        return last is None or last.uses > 1  # the first use is the call that it was created for
+
+    async def _have(
+        self, body: JsonObject, prefix: Prefix, model: str, session: SessionKey, timeout_s: float
+    ) -> Cache | None:
+        """Find the cache, or create it; return it if it was created."""
+        try:
+            await self._find(timeout_s)
+            if prefix.name in self._kept:
+                return None
+            creation = creation_body(model, body, prefix, self._ttl_s)
+            cache = _read(await self._transport.create_cache(creation, timeout_s))
+        except (ProviderError, KeyError, TypeError, ValueError):
+            until_ms = self._clock.now_ms() + _MARGIN_MS + _RETRY_MS
+            self._last[session] = Cache(name="", tokens=0, expires_at_ms=until_ms)
+            return None
+        self._kept[prefix.name] = self._last[session] = cache
+        return cache
+
+    async def _find(self, timeout_s: float) -> None:
+        """Learn what others have created, or this process before it was started again."""
+        for shown in await self._transport.list_caches(timeout_s):
+            name = str(shown.get("displayName", ""))
+            if name.startswith("rainengine-"):
+                self._kept.setdefault(name, _read(shown))
+        self._forget_expired()
+
+
+def _read(shown: JsonObject) -> Cache:
+    usage = shown.get("usageMetadata")
+    tokens = usage.get("totalTokenCount", 0) if isinstance(usage, dict) else 0
+    expires_at = datetime.fromisoformat(str(shown["expireTime"]))
+    return Cache(
+        name=str(shown["name"]),
+        tokens=int(str(tokens)),
+        expires_at_ms=round(expires_at.timestamp() * 1000),
+    )

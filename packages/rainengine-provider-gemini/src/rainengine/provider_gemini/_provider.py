@@ -1,0 +1,176 @@
+"""The provider: asks, and tells the engine what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+
+from rainengine.core.abc import Clock, ProviderDecision, ProviderRequest, Quote, SendText, Usage
+from rainengine.core.errors import ProviderError
+from rainengine.core.prices import cost_micros, known_price
+from rainengine.core.records import ProviderCache, ProviderConfig, TokenPrice
+from rainengine.provider_gemini import _failures as failures
+from rainengine.provider_gemini._answers import Answer
+from rainengine.provider_gemini._caches import SMALLEST_TOKENS, Cache, Caches, Prepared
+from rainengine.provider_gemini._decisions import action_of
+from rainengine.provider_gemini._files import Resolve, resolved
+from rainengine.provider_gemini._requests import body_of
+from rainengine.provider_gemini._settings import GeminiSettings
+from rainengine.provider_gemini._transport import Transport
+
+_SHORTEST_S = 0.001
+_A_BATCH = 100
+"""The API takes so many texts at a time."""
+
+
+@attrs.define(eq=False)
+class GeminiProvider:
+    """Gemini models as a provider of decisions and of embeddings; made by `open_gemini_provider`.
+
+    An `LlmProvider`, a `StreamingProvider`, a `PricedProvider` and an `EmbeddingProvider`.
+    Nothing is tried twice: the engine does that, and records it.
+    """
+
+    _settings: GeminiSettings
+    _transport: Transport
+    _caches: Caches
+    _clock: Clock
+    _resolve: Resolve | None
+
+    async def generate_action(self, request: ProviderRequest) -> ProviderDecision:
+        """Ask once. Raises `ProviderError`."""
+        return await self._decide(request, None)
+
+    async def stream_action(self, request: ProviderRequest, send: SendText) -> ProviderDecision:
+        """Ask once, and `send` the text piece by piece meanwhile. Raises `ProviderError`."""
+        return await self._decide(request, send)
+
+    async def _decide(self, request: ProviderRequest, send: SendText | None) -> ProviderDecision:
+        model = request.config.model or self._settings.model
+        prepared = await self._prepare(request, model)
+        answer = await self._answer(prepared, model, self._timeout_s(request), send)
+        return ProviderDecision(
+            action=action_of(answer, request, model),
+            usage=self._usage(answer, model, prepared.created),
+            cache=_recorded(prepared.created, model),
+            model=answer.model or model,
+        )
+
+    async def _prepare(self, request: ProviderRequest, model: str) -> Prepared:
+        files = await resolved(request.messages, self._resolve)
+        body = body_of(request, self._settings, model=model, files=files)
+        return await self._caches.prepare(
+            body,
+            model=model,
+            session=(request.context.tenant, request.context.session_id),
+            threshold_tokens=request.policy.cache_threshold_tokens,
+            timeout_s=self._timeout_s(request),
+        )
+
+    async def _answer(
+        self, prepared: Prepared, model: str, timeout_s: float, send: SendText | None
+    ) -> Answer:
+        answer = Answer()
+
+        def take(piece: object) -> None:
+            text = answer.add(piece)
+            if text and send is not None:
+                send(text)
+
+        try:
+            if send is None:
+                take(await self._transport.generate(model, prepared.body, timeout_s))
+            else:
+                await self._transport.stream(model, prepared.body, timeout_s, take)
+        except ProviderError as error:
+            raise self._judged(error, prepared) from error
+        return answer
+
+    def _judged(self, error: ProviderError, prepared: Prepared) -> ProviderError:
+        """Return the error; it is another one where it may come from a cache that has vanished."""
+        if prepared.used is None or error.kind != "configuration":
+            return error
+        self._caches.forget(prepared.used)
+        return failures.of_lost_cache(error)
+
+    def _timeout_s(self, request: ProviderRequest) -> float:
+        """How long the server may be silent: no longer than anybody waits for it."""
+        left_ms = request.context.deadline_ms - self._clock.now_ms()
+        allowed_ms = min(request.policy.provider_timeout_ms, left_ms)
+        return max(min(self._settings.timeout_s, allowed_ms / 1000), _SHORTEST_S)
+
+    # Tokens and prices.
+
+    def quote(self, config: ProviderConfig, input_tokens: int) -> Quote | None:
+        """Return the most that a call may use, or None where that has no bound or no price.
+
+        A call that may create a cache pays for its input twice.
+        """
+        output_tokens = config.max_tokens or self._settings.max_output_tokens
+        price = self._price(config.model or self._settings.model, input_tokens)
+        if price is None or output_tokens is None:
+            return None
+        may_create = self._settings.cache_ttl_s > 0 and input_tokens >= SMALLEST_TOKENS
+        paid_for = input_tokens * 2 if may_create else input_tokens
+        cost = cost_micros(price, input_tokens=paid_for, output_tokens=output_tokens)
+        return Quote(
+            input_tokens=input_tokens, output_tokens=output_tokens, cost_micros=cost, price=price
+        )
+
+    def _usage(self, answer: Answer, model: str, created: Cache | None) -> Usage | None:
+        counted = answer.counted
+        if counted is None:
+            return None
+        price = self._price(answer.model or model, counted.prompt)
+        price = price or self._price(model, counted.prompt)
+        cost = 0
+        if price is not None:
+            cost = cost_micros(
+                price,
+                input_tokens=counted.prompt + (created.tokens if created else 0),
+                output_tokens=counted.output,
+                cached_tokens=counted.cached,
+            )
+        return Usage(
+            input_tokens=counted.prompt,
+            output_tokens=counted.output,
+            cached_tokens=counted.cached,
+            cost_micros=cost,
+            price=price,
+        )
+
+    def _price(self, model: str, input_tokens: int) -> TokenPrice | None:
+        if self._settings.price is not None:
+            return self._settings.price
+        at_ms = self._clock.now_ms()
+        return known_price(model, at_ms=at_ms, input_tokens=input_tokens, provider="google")
+
+    # Embeddings.
+
+    async def generate_embeddings(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
+        """Return one vector a text, all of one length. Raises `ProviderError`."""
+        settings = self._settings
+        vectors: list[list[float]] = []
+        for start in range(0, len(texts), _A_BATCH):
+            batch = texts[start : start + _A_BATCH]
+            vectors += await self._transport.embed(
+                settings.embedding_model, batch, settings.dimensions, settings.timeout_s
+            )
+        if len(vectors) != len(texts) or len({len(vector) for vector in vectors}) > 1:
+            raise failures.of_garbled(
+                f"{len(texts)} texts brought {len(vectors)} vectors, or vectors of several lengths"
+            )
+        return vectors
+
+
+def _recorded(created: Cache | None, model: str) -> ProviderCache | None:
+    if created is None:
+        return None
+    return ProviderCache(
+        cache_id=created.name,
+        model=model,
+        tokens=created.tokens,
+        through_sequence=0,  # a provider is told of no sequences
+        expires_at_ms=created.expires_at_ms,
+    )

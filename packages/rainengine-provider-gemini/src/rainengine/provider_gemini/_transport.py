@@ -1,0 +1,47 @@
+"""The seam between the mapping and the SDKs: JSON in, JSON out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from rainengine.core.records import JsonObject
+from rainengine.core.settings import Secret
+
+
+class Transport(Protocol):
+    """One SDK, as calls of the API with bodies in its REST form.
+
+    All raise `ProviderError` and nothing else, try once, and stop when they are cancelled.
+    `timeout_s` is how long the server may be silent.
+    """
+
+    async def generate(self, model: str, body: JsonObject, timeout_s: float) -> object:
+        """Return the answer, whole."""
+        ...
+
+    async def stream(
+        self, model: str, body: JsonObject, timeout_s: float, take: Callable[[object], None]
+    ) -> None:
+        """Hand over the answer piece by piece. `take` does not raise."""
+        ...
+
+    async def embed(
+        self, model: str, texts: Sequence[str], dimensions: int | None, timeout_s: float
+    ) -> list[list[float]]:
+        """Return a vector for each text."""
+        ...
+
+    async def create_cache(self, body: JsonObject, timeout_s: float) -> JsonObject:
+        """Create a cache and return how the API shows it."""
+        ...
+
+    async def list_caches(self, timeout_s: float) -> list[JsonObject]:
+        """Return the caches that there are, the first thousand or so, as the API shows them."""
+        ...
+
+
+def concealing(secret: Secret) -> Callable[[str], str]:
+    """Return what takes the secret out of a text, should a server send it back."""
+    text = secret.reveal().strip()
+    return lambda said: said.replace(text, "...")
