@@ -47,6 +47,7 @@ def closing_records(
         steps_executed=steps,
         response=response,
         detail=_detail(finish, settled),
+        limit=finish.limit,
         done=tuple(run.done) if stopped else (),
         in_doubt=(*run.in_doubt, *_references(run, _doubtful(settled))) if stopped else (),
     )
@@ -57,7 +58,7 @@ def closing_records(
         stop_reason=finish.stop_reason,
         steps=steps,
         tool_results=run.tool_results + len(results),
-        tool_failures=run.tool_failures + len(results),
+        tool_failures=run.tool_failures + sum(result.failure is not None for result in results),
         cost_micros=cost_micros,
         duration_ms=max(now_ms - run.started_at_ms - run.suspended_ms, 0),
     )
