@@ -22,6 +22,7 @@ from rainengine.model_servers._complaining import (
 
 NAME = matching(r"[a-zA-Z0-9_-]{1,64}")
 _MAX_TOOLS = 128
+_MAX_DESCRIPTION = 1024
 
 
 def of_schema(schema: object, path: str) -> Complaints:
@@ -35,9 +36,21 @@ def of_schema(schema: object, path: str) -> Complaints:
             yield f"{path}: may not have {keyword} at its top"
 
 
+def _of_parameters(schema: object, path: str) -> Complaints:
+    yield from of_schema(schema, path)
+    if "properties" not in (as_object(schema) or {}):
+        yield f"{path}: an object schema is missing its properties"
+
+
+def _description(value: object, path: str) -> Complaints:
+    yield from text(value, path)
+    if isinstance(value, str) and len(value) > _MAX_DESCRIPTION:
+        yield f"{path}: {len(value)} characters are more than {_MAX_DESCRIPTION}"
+
+
 FUNCTION: Mapping[str, Check] = {
-    "description": text,
-    "parameters": of_schema,
+    "description": _description,
+    "parameters": _of_parameters,
     "strict": null_or(boolean),
 }
 FORMAT: Mapping[str, Check] = {

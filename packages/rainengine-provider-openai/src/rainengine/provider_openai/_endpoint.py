@@ -1,0 +1,117 @@
+"""The endpoint, by the official SDK: where requests leave and answers arrive as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import attrs
+import trio
+
+from rainengine.core.abc import Clock
+from rainengine.core.errors import ProviderError
+from rainengine.core.settings import Secret
+from rainengine.provider_openai._events import DONE, EventReader, parsed
+from rainengine.provider_openai._failing import not_streamed
+from rainengine.provider_openai._failures import failure_of, told_failure
+
+if TYPE_CHECKING:
+    import httpx2
+    from openai import AsyncOpenAI
+
+Take: TypeAlias = Callable[[dict[str, Any]], None]
+
+_LINGER_S = 0.1
+"""How long to wait, after the last event, for the body to end, so that the connection stays."""
+
+
+@attrs.frozen(eq=False)
+class Endpoint:
+    """Sends requests. Everything that it raises is a `ProviderError`."""
+
+    _client: AsyncOpenAI = attrs.field(repr=False)
+    _secret: Secret
+    _clock: Clock
+
+    async def post(self, path: str, body: dict[str, Any]) -> object:
+        """Return the JSON of an answer, or its text where it is none."""
+        try:
+            return await self._client.post(path, body=body, cast_to=object)
+        except Exception as error:  # noqa: BLE001  # nothing else may come out of a provider
+            failure = self._failure(error)
+        raise failure  # out here, so that no frame of the SDK, which knows the key, goes with it
+
+    async def stream(self, path: str, body: dict[str, Any], take: Take) -> bool:
+        """Have the events of an answer taken; return whether it said that it was over."""
+        try:
+            async with self._streaming(path, body) as response:
+                return await _Reading(take).read(response)
+        except Exception as error:  # noqa: BLE001  # as above
+            failure = self._failure(error)
+        raise failure
+
+    @asynccontextmanager
+    async def _streaming(self, path: str, body: dict[str, Any]) -> AsyncGenerator[httpx2.Response]:
+        from openai import AsyncStream
+
+        stream = await self._client.post(
+            path, body=body, cast_to=object, stream=True, stream_cls=AsyncStream[object]
+        )
+        try:
+            yield stream.response
+        finally:
+            await stream.close()
+
+    def _failure(self, error: Exception) -> ProviderError:
+        return failure_of(error, secret=self._secret, now_ms=self._clock.now_ms())
+
+
+@attrs.define(eq=False)
+class _Reading:
+    """Reads one stream to its end."""
+
+    _take: Take
+    _events: EventReader = attrs.field(factory=EventReader, init=False)
+    _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
+    _done: bool = attrs.field(default=False, init=False)
+    _failure: ProviderError | None = attrs.field(default=None, init=False)
+
+    async def read(self, response: httpx2.Response) -> bool:
+        if "json" in response.headers.get("content-type", ""):
+            raise not_streamed()
+        with self._scope:
+            await self._read(response)
+        self._take_all(self._events.finish())
+        if self._failure is not None:
+            raise self._failure
+        return self._done
+
+    async def _read(self, response: httpx2.Response) -> None:
+        try:
+            # Never left by `break` or an exception of our own: see `_events`.
+            async for data in response.aiter_bytes():
+                self._take_all(self._events.feed(data))
+        except Exception:
+            if not self._done:
+                raise
+
+    def _take_all(self, events: Iterator[str]) -> None:
+        try:
+            for data in events:
+                if self._done or self._failure is not None:
+                    return
+                self._take_one(data)
+        except ProviderError as failure:
+            self._failure = failure
+            self._scope.cancel()
+
+    def _take_one(self, data: str) -> None:
+        if data == DONE:
+            self._done = True
+            self._scope.deadline = trio.current_time() + _LINGER_S
+            return
+        event = parsed(data)
+        if event.get("error"):
+            raise told_failure(event)
+        self._take(event)
