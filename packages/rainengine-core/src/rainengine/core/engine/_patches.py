@@ -15,7 +15,12 @@ from rainengine.core import codec
 from rainengine.core.abc import IdSource
 from rainengine.core.engine._requests import Agent
 from rainengine.core.engine._session import OpenSession, Outdated
-from rainengine.core.errors import AgentMismatch, InadmissibleValue, ProfilePatchRefused
+from rainengine.core.errors import (
+    AgentMismatch,
+    InadmissibleValue,
+    PatchRefusal,
+    ProfilePatchRefused,
+)
 from rainengine.core.kernel import widening
 from rainengine.core.projection import PATCHES, Learning
 from rainengine.core.records import EnginePolicy, JsonObject, ProfilePatch
@@ -72,8 +77,8 @@ class Patches:
         learning = await _up_to_date(session)
         pending = learning.patches.get(patch_id)
         if pending is None:
-            known = learning.resolved_patches.get(patch_id, "unknown")
-            raise ProfilePatchRefused(session.session_id, patch_id, known)
+            reason: PatchRefusal = learning.resolved_patches.get(patch_id) or "unknown"
+            raise ProfilePatchRefused(session.session_id, patch_id, reason)
         if pending.agent.name != self.agent.name:
             raise AgentMismatch(pending.agent.name, self.agent.name)
         record = attrs.evolve(pending, status=status, resolved_by=resolved_by)

@@ -100,14 +100,16 @@ def _preferences(
 ) -> list[StrategyPreference]:
     """The preferences that have changed."""
     enough = min(max(policy.min_observations_before_tuning, 1), RECENT_CALLS)
-    changed: list[StrategyPreference] = []
-    for name, skill in skills.items():
-        if not skill.recent:
-            continue
-        rate = _failure_rate(skill)
-        failing = rate > _TOO_OFTEN and len(skill.recent) >= enough
-        preference = "avoid_when_alternatives_exist" if failing else "none"
-        if preference != skill.preference:
-            record = StrategyPreference(skill=name, preference=preference, failure_rate=rate)
-            changed.append(record)
-    return changed
+    called = {name: skill for name, skill in skills.items() if skill.recent}
+    now = (_preference(name, skill, enough) for name, skill in called.items())
+    return [record for record in now if record.preference != skills[record.skill].preference]
+
+
+def _preference(name: str, skill: SkillRecord, enough: int) -> StrategyPreference:
+    rate = _failure_rate(skill)
+    failing = len(skill.recent) >= enough and rate > _TOO_OFTEN
+    return StrategyPreference(
+        skill=name,
+        preference="avoid_when_alternatives_exist" if failing else "none",
+        failure_rate=rate,
+    )

@@ -46,12 +46,12 @@ def apply_profile_patch(profile: AgentProfile, patch: JsonObject) -> AgentProfil
 def _patched(value: T, patch: object, path: str) -> T:
     if not isinstance(patch, dict):
         raise InadmissibleValue(path, f"expected an object, got {type(patch).__name__}")
-    hints, changes = _hints(type(value)), dict[str, Any]()
+    hints, changes = _hints(cast(Any, type(value))), dict[str, Any]()
     for name, new in cast(dict[str, object], patch).items():
         where = f"{path}.{name}"
         if name not in hints:
             raise InadmissibleValue(where, f"{type(value).__name__} has no such field")
-        old = getattr(value, name)
+        old: object = getattr(value, name)
         nested = attrs.has(type(old))
         changes[name] = _patched(old, new, where) if nested else _read(hints[name], new, where)
     return cast(T, attrs.evolve(cast(Any, value), **changes))
@@ -98,9 +98,12 @@ _CHECKS: dict[Any, tuple[str, Callable[[object], bool]]] = {
 # What is known to narrow.
 
 
-def _changes(before: object, after: object, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+def _changes(
+    before: object, after: object, prefix: str = ""
+) -> Iterator[tuple[str, object, object]]:
     for field in attrs.fields(cast(Any, type(before))):
-        old, new = getattr(before, field.name), getattr(after, field.name)
+        old: object = getattr(before, field.name)
+        new: object = getattr(after, field.name)
         name = f"{prefix}{field.name}"
         if attrs.has(type(old)):
             yield from _changes(old, new, f"{name}.")

@@ -15,7 +15,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import attrs
 
@@ -48,7 +48,7 @@ _REGRESSIONS: frozenset[StopReason] = frozenset(
 _ROLLBACK_CONDITION = f"a run under it ends with {', '.join(sorted(_REGRESSIONS))}"
 _MOST_DOUBLINGS = 16
 
-_Status = Literal["proposed", "applied"]
+_Status: TypeAlias = Literal["proposed", "applied"]
 
 
 def needed(policy: SelfImprovementPolicy, history: LimitHistory) -> int:
