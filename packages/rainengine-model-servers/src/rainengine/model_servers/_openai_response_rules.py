@@ -35,6 +35,7 @@ from rainengine.model_servers._openai_rules import (
     a_part,
     a_url,
     about_tools,
+    of_schema,
 )
 
 _CALL_ID = matching(r"[\x21-\x7e]{1,64}")
@@ -145,14 +146,14 @@ def _response_tool(value: object, path: str) -> Complaints:
 
 
 def _text_config(value: object, path: str) -> Complaints:
-    def of_schema(inner: object, inner_path: str) -> Complaints:
+    def of_format(inner: object, inner_path: str) -> Complaints:
         required = {"type": text, "name": NAME, "schema": of_schema}
         yield from fields(inner, inner_path, required, FORMAT)
 
     kinds: dict[str, Check] = {
         "text": anything,
         "json_object": anything,
-        "json_schema": of_schema,
+        "json_schema": of_format,
     }
     yield from fields(value, path, {}, {"format": by_field("type", kinds), "verbosity": text})
 

@@ -34,7 +34,7 @@ def is_strict(schema: JsonObject) -> bool:
 def _parts(schema: dict[str, Any]) -> Iterable[dict[str, Any]]:
     """Return a schema and all schemas in it."""
     yield schema
-    inner = [as_object(schema.get("items")), *as_objects(schema.get("anyOf"))]
+    inner = as_objects([schema.get("items")]) + as_objects(schema.get("anyOf"))
     for name in ("properties", "$defs", "definitions"):
         inner += as_objects(list(as_object(schema.get(name)).values()))
     for part in inner:
