@@ -158,10 +158,12 @@ def test_what_the_projection_let_go_of_is_a_cut_too() -> None:
 
 
 def test_the_latest_summary_is_shown() -> None:
-    """The newest summary stands before the conversation."""
+    """The newest summary stands before the conversation, and is nobody's instruction."""
     projection = SessionProjection(summary=Summary(text="long ago", through_sequence=5))
-    shown = texts(build_context(projection, a_run(), AgentProfile()))
-    assert shown == ["Summary of what came before:\nlong ago", "the trigger"]
+    first, second = build_context(projection, a_run(), AgentProfile())
+    told = {"event": "summary_of_what_came_before", "text": "long ago"}
+    assert first == ChatMessage("user", (JsonPart(told),))
+    assert texts((second,)) == ["the trigger"]
 
 
 def test_the_plans_position_is_shown() -> None:
@@ -169,8 +171,9 @@ def test_the_plans_position_is_shown() -> None:
     plan = ExecutionPlan(
         plan_id="p", objective="tidy up", steps=(Respond("a"), Respond("b")), position=1
     )
-    shown = texts(build_context(SessionProjection(), a_run(plan=plan), AgentProfile()))
-    assert shown[-1] == "Plan: tidy up (step 2 of 2)"
+    *_, last = build_context(SessionProjection(), a_run(plan=plan), AgentProfile())
+    told = {"event": "plan", "plan": "tidy up", "step": 2, "steps": 2}
+    assert last == ChatMessage("user", (JsonPart(told),))
 
 
 def test_triggers_that_are_no_text_are_shown_as_json() -> None:

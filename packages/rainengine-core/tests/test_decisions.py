@@ -26,9 +26,11 @@ from rainengine.core.abc import ProviderDecision
 from rainengine.core.kernel import complaint
 from rainengine.core.records import (
     Action,
+    ChatMessage,
     DelegatedTask,
     DelegationTarget,
     Deliberation,
+    JsonPart,
     ModelDecision,
     OutcomeRecord,
     ToolExecutionGraph,
@@ -194,8 +196,14 @@ async def test_what_cannot_be_followed_is_recorded_and_counted(stage: Any, fault
     assert len(decision.raw) <= 2_000
     assert (skill.invocations, await stage.records(ToolExecutionGraph)) == ([], [])
     told = stage.provider.requests[1].messages[-1]
-    assert told.role == "system"
-    assert decision.invalid in told.parts[0].text
+    assert told == ChatMessage(
+        "user",
+        (
+            JsonPart(
+                {"event": "your_decision_could_not_be_followed", "reason": decision.invalid},
+            ),
+        ),
+    )
 
 
 async def test_a_calls_texts_are_cleaned(stage: Any) -> None:
@@ -280,7 +288,7 @@ async def test_a_decision_says_what_it_was_made_upon(stage: Any) -> None:
     )
     (decision,) = await stage.records(ModelDecision)
     assert decision.context is not None
-    assert (decision.context.first_sequence, decision.context.last_sequence) == (1, 3)
+    assert (decision.context.first_sequence, decision.context.last_sequence) == (2, 3)
     assert decision.context.skills == ("read@7",)
     assert len(decision.context.prompt_hash) == 64
     assert "particular" not in repr(decision)

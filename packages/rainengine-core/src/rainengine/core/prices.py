@@ -1,16 +1,27 @@
-"""What tokens cost, by the package `genai-prices`.
+"""What tokens cost, and how many a call may have at most.
 
-Providers depend on that package; core works without it, and then knows no price. The prices are
-those that the package was released with: nothing is fetched.
+Prices are those of the package `genai-prices`, as it was released: nothing is fetched. Providers
+depend on it; core works without it, and then knows no price.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from decimal import ROUND_CEILING, Decimal
 from typing import TYPE_CHECKING
 
-from rainengine.core.records import TokenPrice
+from rainengine.core import codec
+from rainengine.core.abc import ProviderRequest
+from rainengine.core.errors import ProviderErrorKind
+from rainengine.core.records import (
+    Attachment,
+    AttachmentPart,
+    ChatMessage,
+    JsonValue,
+    SkillManifest,
+    TokenPrice,
+)
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelPrice, TieredPrices
@@ -90,3 +101,45 @@ def cost_micros(
         + output_tokens * price.output_micros
     )
     return -(-total // _MICROS)
+
+
+# Before a call.
+
+COSTS_NOTHING: frozenset[ProviderErrorKind] = frozenset({"rate_limited", "configuration"})
+"""Kinds of failure after which a call was refused at once, and has cost nothing."""
+
+_MESSAGE_TOKENS = 16
+"""What a provider may add to each message, and to each skill."""
+_FRAME_TOKENS = 512
+_FILE_TOKENS = 4096
+"""What a file may have besides its bytes: even a small picture counts as a whole one."""
+
+
+def most_input_tokens(request: ProviderRequest) -> int:
+    """Return how many tokens a request's prompt may have at most: none has less than a byte."""
+    return most_tokens(request.messages, request.available_skills, request.config.response_schema)
+
+
+def most_tokens(
+    messages: Sequence[object],
+    skills: Sequence[SkillManifest],
+    schema: JsonValue = None,
+    *,
+    files: Iterable[Attachment] = (),
+) -> int:
+    """Return how many tokens these values may have at most as parts of a prompt.
+
+    `messages` are chat messages, or what is to become of one each; `files` those that do not
+    stand in chat messages.
+    """
+    pieces = (*messages, *skills, schema)
+    count = _FRAME_TOKENS + _MESSAGE_TOKENS * len(pieces)
+    parts = (part for message in messages if isinstance(message, ChatMessage)
+             for part in message.parts)  # fmt: skip
+    shown = [part.attachment for part in parts if isinstance(part, AttachmentPart)]
+    count += sum(map(_file_tokens, (*shown, *files)))
+    return count + sum(len(codec.encode_value(piece)) for piece in pieces)
+
+
+def _file_tokens(file: Attachment) -> int:
+    return _FILE_TOKENS + (0 if file.blob is None else max(file.blob.size, 0))

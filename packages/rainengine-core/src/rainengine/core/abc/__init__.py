@@ -37,6 +37,7 @@ from rainengine.core.abc._providers import PricedProvider as PricedProvider
 from rainengine.core.abc._providers import ProviderDecision as ProviderDecision
 from rainengine.core.abc._providers import ProviderRequest as ProviderRequest
 from rainengine.core.abc._providers import Quote as Quote
+from rainengine.core.abc._providers import Restartable as Restartable
 from rainengine.core.abc._providers import SendText as SendText
 from rainengine.core.abc._providers import StepContext as StepContext
 from rainengine.core.abc._providers import StreamingProvider as StreamingProvider

@@ -70,6 +70,7 @@ class Usage:
     """What a call used. `cost_micros` is millionths of a currency unit, 0 where unknown.
 
     `input_tokens` includes `cached_tokens`. `price` is what the cost was worked out from.
+    Where something was reserved for the call, no figures at all count as all of that.
     """
 
     input_tokens: int = 0
@@ -120,6 +121,15 @@ SendText: TypeAlias = Callable[[str], None]
 
 
 @runtime_checkable
+class Restartable(Protocol):
+    """A `SendText` that can be told that an answer begins anew; the engine's can."""
+
+    def restart(self) -> None:
+        """Say that what was sent so far is void."""
+        ...
+
+
+@runtime_checkable
 class StreamingProvider(Protocol):
     """A provider that can tell of an answer's text while it is being made."""
 
@@ -133,7 +143,10 @@ class StreamingProvider(Protocol):
 
 @attrs.frozen(kw_only=True)
 class Quote:
-    """The most that a call may use: tokens, and millionths of a currency unit."""
+    """The most that a call may use: tokens, and millionths of a currency unit.
+
+    Where no price is known, `cost_micros` is 0 and `price` None: budgets of tokens still hold.
+    """
 
     input_tokens: int
     output_tokens: int
@@ -148,7 +161,8 @@ class PricedProvider(Protocol):
     def quote(self, config: ProviderConfig, input_tokens: int) -> Quote | None:
         """Return the most that a call with up to so many input tokens may use.
 
-        None where the model's price or the bound of its answers is not known. Pure and quick.
+        None where the length of its answers has no bound that is known. Pure and quick; one that
+        fails or makes no sense ends the run, as a budget could not be kept by it.
         """
         ...
 

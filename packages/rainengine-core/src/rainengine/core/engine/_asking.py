@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, cast, get_args
 
 import attrs
@@ -14,13 +13,11 @@ from rainengine.core.abc import (
     InvalidAnswer,
     ProviderDecision,
     ProviderRequest,
-    SendText,
-    StepContext,
     StreamingProvider,
-    Usage,
 )
-from rainengine.core.engine._requests import TextDelta
-from rainengine.core.engine._services import OnDelta, Services
+from rainengine.core.engine._services import Services
+from rainengine.core.engine._streaming import Sender
+from rainengine.core.engine._usage import is_amount
 from rainengine.core.errors import InadmissibleValue, ProviderError, ProviderErrorKind
 from rainengine.core.records import (
     Action,
@@ -34,23 +31,15 @@ from rainengine.core.records import (
     ModelDecision,
     Plan,
     PlannedSkillCall,
-    ProviderUsage,
-    Record,
     Respond,
     Suspend,
-    TokenPrice,
     Yield,
 )
-
-_log = logging.getLogger("rainengine.core")
 
 _RAW_CHARACTERS = 2_000
 _MODEL_CHARACTERS = 200
 _UNSTORABLE = (InadmissibleValue, TypeError, ValueError, AttributeError, RecursionError)
 """What may be raised over a decision that holds anything."""
-_AMOUNTS = ("input_tokens", "output_tokens", "cached_tokens", "cost_micros")
-_MAX_AMOUNT = 2**53
-"""More tokens or cost than this are no amount, and their sums would not fit a ledger."""
 
 
 async def ask(
@@ -63,7 +52,7 @@ async def ask(
     with telemetry.span(telemetry.CHAT, request.config.model, attributes):
         answer = await _ask(services, request, timeout_ms)
         if isinstance(answer, ProviderError):
-            telemetry.mark_failed(_kind_of(answer))
+            telemetry.mark_failed(kind_of(answer))
         return answer
 
 
@@ -93,31 +82,8 @@ async def _answer(services: Services, request: ProviderRequest) -> ProviderDecis
     provider, on_delta = services.provider, services.on_delta
     if on_delta is None or request.purpose != "act" or not isinstance(provider, StreamingProvider):
         return await provider.generate_action(request)
-    return await provider.stream_action(request, _sender(on_delta, request.context))
-
-
-def _sender(on_delta: OnDelta, context: StepContext) -> SendText:
-    """Return what tells the host of pieces of text; silent once the host has failed over one."""
-    silent = False
-
-    def send(text: str) -> None:
-        nonlocal silent
-        if silent:
-            return
-        try:
-            on_delta(
-                TextDelta(
-                    session_id=context.session_id,
-                    trigger_id=context.trigger_id,
-                    step=context.step,
-                    text=text,
-                )
-            )
-        except Exception:  # noqa: BLE001  # the host's code
-            silent = True
-            _log.exception("on_delta failed: no more of this answer is told")
-
-    return send
+    with Sender.to(on_delta, request.context) as send:
+        return await provider.stream_action(request, send)
 
 
 def told(error: Exception) -> str:
@@ -130,50 +96,6 @@ def _checked(answer: object) -> ProviderDecision:
         return answer
     message = f"the provider returned a {type(answer).__name__}, not a ProviderDecision"
     raise ProviderError(message, kind="invalid_response", retryable=True)
-
-
-def usage_records(
-    step: int, decision: ProviderDecision, reserved: ProviderUsage | None
-) -> list[Record]:
-    """What the call used; figures that cannot be are left out, and said to be.
-
-    A call without sound figures counts as all that was reserved for it.
-    """
-    cache: list[Record] = [] if decision.cache is None else [decision.cache]
-    if decision.usage is None and reserved is None:
-        return cache
-    figures = {} if decision.usage is None else _figures(decision.usage)
-    if reserved is not None and (decision.usage is None or "error" in figures):
-        figures |= _amounts(reserved)
-    return [ProviderUsage(step=step, status="settled", model=decision.model, **figures), *cache]
-
-
-def _figures(usage: Usage) -> dict[str, Any]:
-    figures: dict[str, Any] = {name: getattr(usage, name, None) for name in _AMOUNTS}
-    odd = [name for name, value in figures.items() if not _is_amount(value)]
-    figures["price"] = _sound_price(getattr(usage, "price", None))
-    if not odd:
-        return figures
-    listed = ", ".join(f"{name}={codec.shown(figures[name], repr)}" for name in odd)
-    return figures | dict.fromkeys(odd, 0) | {"error": f"the provider reported {listed}"[:500]}
-
-
-def _sound_price(price: object) -> TokenPrice | None:
-    if not isinstance(price, TokenPrice):
-        return None
-    amounts = price.input_micros, price.output_micros, price.cached_micros or 0
-    source = codec.shown(price.source, str)[:_MODEL_CHARACTERS]
-    return attrs.evolve(price, source=source) if all(map(_is_amount, amounts)) else None
-
-
-def _is_amount(value: object) -> bool:
-    return type(value) is int and 0 <= value <= _MAX_AMOUNT
-
-
-def usage_complaint(usage: Sequence[Record]) -> str | None:
-    """Return what cannot be right about the figures of a call, or None."""
-    errors = [record.error for record in usage if isinstance(record, ProviderUsage)]
-    return errors[0] if errors else None
 
 
 def sound(decision: ProviderDecision) -> ProviderDecision:
@@ -193,7 +115,8 @@ def sound(decision: ProviderDecision) -> ProviderDecision:
     return attrs.evolve(decision, model=model, provider=provider, cache=cache)
 
 
-def _kind_of(error: ProviderError) -> ProviderErrorKind:
+def kind_of(error: ProviderError) -> ProviderErrorKind:
+    """What went wrong, by the names that there are for it."""
     kind: Any = getattr(error, "kind", None)  # a subclass may have left it out
     return kind if kind in get_args(ProviderErrorKind) else "internal"
 
@@ -206,31 +129,7 @@ def is_retryable(error: ProviderError) -> bool:
 def advised_wait_ms(error: ProviderError) -> int:
     """How long the provider asks to be left alone, in milliseconds; 0 where it does not say."""
     advised: Any = getattr(error, "retry_after_ms", None)
-    return advised if _is_amount(advised) else 0
-
-
-_REFUSED_AT_ONCE: frozenset[ProviderErrorKind] = frozenset({"rate_limited", "configuration"})
-"""Failures of calls that cost nothing."""
-
-
-def failure_record(
-    step: int, model: str | None, error: ProviderError, reserved: ProviderUsage | None
-) -> ProviderUsage:
-    """The record of a call that brought no decision. It may have cost what was reserved for it."""
-    kind = _kind_of(error)
-    spent = {} if reserved is None or kind in _REFUSED_AT_ONCE else _amounts(reserved)
-    return ProviderUsage(
-        step=step,
-        status="failed",
-        model=model,
-        error_kind=kind,
-        error=codec.shown(error, str)[:500],
-        **spent,
-    )
-
-
-def _amounts(usage: ProviderUsage) -> dict[str, Any]:
-    return {name: getattr(usage, name) for name in _AMOUNTS}
+    return advised if is_amount(advised) else 0
 
 
 def cleaned(action: Action) -> Action:

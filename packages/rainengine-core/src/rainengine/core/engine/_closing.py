@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rainengine.core.engine._delegations import result_for_parent
-from rainengine.core.engine._reservations import unused
+from rainengine.core.engine._reservations import forfeited, unused
 from rainengine.core.engine._services import Step
 from rainengine.core.kernel import Ended, Finish, closing_records
 from rainengine.core.records import OutcomeRecord, ProviderUsage, Record
@@ -24,7 +24,9 @@ async def finish(
 
     `found_out` is what became of calls that were interrupted.
     """
+    batch = [*unused(step), *batch]
     spent = [record for record in batch if isinstance(record, ProviderUsage)]
+    spent += forfeited(step, batch)
     closing = closing_records(
         step.session.projection,
         step.run,
@@ -37,5 +39,5 @@ async def finish(
     )
     outcome = next(record for record in closing if isinstance(record, OutcomeRecord))
     told = result_for_parent(step.run, outcome, spent)
-    await step.commit([*unused(step), *batch, *closing], told)
+    await step.commit([*batch, *closing], told)
     return outcome

@@ -11,10 +11,12 @@ from functools import partial
 import attrs
 import trio
 
+from rainengine.core import codec
 from rainengine.core.abc import ProviderDecision
 from rainengine.core.engine import _asking as asking
 from rainengine.core.engine import _requesting as requesting
 from rainengine.core.engine import _reservations as reservations
+from rainengine.core.engine import _usage as usages
 from rainengine.core.engine._planning import plan_from
 from rainengine.core.engine._requesting import Question
 from rainengine.core.engine._services import Step
@@ -30,7 +32,6 @@ from rainengine.core.kernel import (
     out_of_time,
     provider_failed,
 )
-from rainengine.core.projection import Run
 from rainengine.core.records import (
     Action,
     ContextManifest,
@@ -72,28 +73,36 @@ async def decide(step: Step, effect: AskProvider) -> Decided:
 async def _attempt(
     step: Step, number: int, asked: Question
 ) -> ProviderDecision | ProviderError | Finish:
-    session = step.session
-    wait_s = (step.run.retry_at_ms - step.now_ms()) / 1000
-    if wait_s > 0:
-        await session.unless_cancelled(partial(trio.sleep, wait_s))
-    if step.run.cancel_reason is not None:
-        return Finish("cancelled", step.run.cancel_reason)
-    refused = await reservations.ensure(step, number, asked.request)
+    await _wait_for_retry(step)
+    refused = _stopped(step) or await reservations.ensure(step, number, asked.request)
     if refused is not None:
         return refused
     remaining_ms = asked.request.context.deadline_ms - step.now_ms()
     timeout_ms = max(min(step.policy.provider_timeout_ms, remaining_ms), 1)
     ask = partial(asking.ask, step.services, asked.request, timeout_ms)
-    answer = await session.unless_cancelled(ask)
+    answer = await step.session.unless_cancelled(ask)
     if answer is None:
-        return Finish("cancelled", _reason(step.run))
+        return _stopped(step) or Finish("cancelled", "")
     if isinstance(answer, asking.NoAnswer) and timeout_ms < step.policy.provider_timeout_ms:
         return asking.OutOfTime(str(answer), kind="timeout", retryable=False)
     return answer
 
 
-def _reason(run: Run) -> str:
-    return run.cancel_reason or ""
+async def _wait_for_retry(step: Step) -> None:
+    """Wait until a failed call may be made again; never longer than a run may take."""
+    wait_ms = step.run.retry_at_ms - step.now_ms()
+    if wait_ms > 0:  # or the clock was set back
+        wait_s = min(wait_ms, step.policy.max_execution_time_ms) / 1000
+        await step.session.unless_cancelled(partial(trio.sleep, wait_s))
+
+
+def _stopped(step: Step) -> Finish | None:
+    """How the run ends if it was stopped, or came to its time, since the step began."""
+    reason, now_ms = step.session.cancelled(step.run), step.now_ms()
+    if reason is not None:
+        return Finish("cancelled", reason)
+    over = now_ms >= deadline_ms(step.run, step.policy)
+    return out_of_time(step.run, step.policy, now_ms) if over else None
 
 
 # Failures.
@@ -102,16 +111,18 @@ def _reason(run: Run) -> str:
 def _failed(
     step: Step, number: int, purpose: Purpose, error: ProviderError
 ) -> tuple[list[Record], Followed]:
-    record = asking.failure_record(number, step.run.provider.model, error, step.run.reservation)
+    kind, message = asking.kind_of(error), codec.shown(error, str)
+    model, reserved = step.run.provider.model, step.run.reservation
+    record = usages.failure_record(number, model, kind, message, reserved)
     if isinstance(error, asking.OutOfTime):
         return [record], Followed(finish=out_of_time(step.run, step.policy, step.now_ms()))
     retry_at_ms = _retry_at_ms(step, error)
     if retry_at_ms is not None:
         return [attrs.evolve(record, retry_at_ms=retry_at_ms)], Followed()
-    told = f"{record.error_kind}: {record.error}"
+    told = f"{kind}: {record.error}"
     if purpose != "act":  # the run goes on without
         return [record, _unusable(number, purpose, told)], Followed()
-    return [record], Followed(finish=provider_failed(step.policy, told, record.error_kind))
+    return [record], Followed(finish=provider_failed(step.policy, told, kind))
 
 
 def _retry_at_ms(step: Step, error: ProviderError) -> int | None:
@@ -125,8 +136,22 @@ def _retry_at_ms(step: Step, error: ProviderError) -> int | None:
     return at_ms if at_ms < deadline_ms(step.run, step.policy) else None
 
 
-def _unusable(number: int, purpose: Purpose, why: str) -> ModelDecision:
-    return ModelDecision(step=number, action=None, purpose=purpose, invalid=why[:500])
+def _unusable(
+    number: int,
+    purpose: Purpose,
+    why: str,
+    answer: ProviderDecision | None = None,
+    manifest: ContextManifest | None = None,
+) -> ModelDecision:
+    return ModelDecision(
+        step=number,
+        action=None,
+        purpose=purpose,
+        context=manifest,
+        model=None if answer is None else answer.model,
+        provider=None if answer is None else answer.provider,
+        invalid=codec.clean_text(why)[:500],
+    )
 
 
 # Answers.
@@ -135,10 +160,10 @@ def _unusable(number: int, purpose: Purpose, why: str) -> ModelDecision:
 def _action(
     step: Step, number: int, asked: Question, answer: ProviderDecision, manifest: ContextManifest
 ) -> tuple[list[Record], Followed]:
-    usage = asking.usage_records(number, answer, step.run.reservation)
+    usage = usages.usage_records(number, answer, step.run.reservation)
     cap = step.session.backing.ledger.max_payload_bytes
     stored = asking.storable(number, answer, manifest, cap=cap)
-    reason = asking.usage_complaint(usage) or _complaint(step, stored)
+    reason = usages.usage_complaint(usage) or _complaint(step, stored)
     if isinstance(stored, str) or stored.action is None or reason is not None:
         return [*usage, asking.invalid_decision(number, answer, reason or "", manifest)], Followed()
     followed = follow(stored.action, step.run.trigger_id, number)
@@ -154,10 +179,11 @@ def _complaint(step: Step, stored: ModelDecision | str) -> str | None:
 def _summary(
     step: Step, number: int, asked: Question, answer: ProviderDecision, manifest: ContextManifest
 ) -> tuple[list[Record], Followed]:
-    usage = asking.usage_records(number, answer, step.run.reservation)
+    usage = usages.usage_records(number, answer, step.run.reservation)
     text = _text_of(step, answer)
     if text is None:
-        return [*usage, _unusable(number, "summarise", "the model gave no summary")], Followed()
+        why = "the model gave no summary"
+        return [*usage, _unusable(number, "summarise", why, answer, manifest)], Followed()
     decision = _decided(number, "summarise", answer, manifest)
     return [*usage, decision, Summary(text=text, through_sequence=asked.last_sequence)], Followed()
 
@@ -165,11 +191,11 @@ def _summary(
 def _plan(
     step: Step, number: int, asked: Question, answer: ProviderDecision, manifest: ContextManifest
 ) -> tuple[list[Record], Followed]:
-    usage = asking.usage_records(number, answer, step.run.reservation)
+    usage = usages.usage_records(number, answer, step.run.reservation)
     text = _text_of(step, answer)
     planned = plan_from(step, text) if text is not None else "the model gave no text"
     if isinstance(planned, str):
-        return [*usage, _unusable(number, "plan", planned)], Followed()
+        return [*usage, _unusable(number, "plan", planned, answer, manifest)], Followed()
     return [*usage, _decided(number, "plan", answer, manifest), *planned], Followed()
 
 

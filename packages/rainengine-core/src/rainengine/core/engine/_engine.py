@@ -16,6 +16,7 @@ from rainengine.core.abc import (
     Planner,
     Retrieval,
 )
+from rainengine.core.engine._beside import Beside
 from rainengine.core.engine._deltas import delta_of, wake_of
 from rainengine.core.engine._explaining import PolicyExplanation, explain
 from rainengine.core.engine._intake import HeldElsewhere, Intake, Known, Patience
@@ -40,7 +41,7 @@ from rainengine.core.errors import (
     InadmissibleValue,
     InvalidSkill,
     LeaseHeld,
-    SequenceConflict,
+    RunInProgress,
     SessionBusy,
     SessionNotFound,
 )
@@ -103,6 +104,7 @@ class AgentEngine:
             clock=clock,
             ids=ids,
         )
+        self._beside = Beside(ledger, self._sessions, self._intake)
         self._wakes = Wakes(backing=backing, agent=agent, intake=self._intake)
         self._patches = Patches(agent=agent, policy=policy, ids=ids)
         services = Services(
@@ -183,7 +185,7 @@ class AgentEngine:
         codec.check_identifier("session_id", request.session_id)
         with telemetry.invocation(self._agent.name, attributes):
             patience = Patience.of(request)
-            submitted = await self._interrupt(request)
+            submitted = await self._beside.look_ahead(request)
             while True:
                 try:
                     async with turn(self._ledger, request.session_id):
@@ -191,17 +193,12 @@ class AgentEngine:
                 except HeldElsewhere as held:
                     # Not during the turn: whoever works on it may need this same handle.
                     await self._intake.wait_for(request.session_id, held, patience)
-
-    async def _interrupt(self, request: ProcessRequest | ContinueRequest) -> Known | None:
-        """Bring in a message that stops the step which this process is taking, and not after it."""
-        if isinstance(request, ContinueRequest) or not is_taken(self._ledger, request.session_id):
-            return None
-        if self._intake.busy_policy(request) != "interrupt":
-            return None
-        submitted = await self.submit(request)
-        return Known(
-            trigger_id=submitted.trigger_id, outcome=None, idempotency_key=request.idempotency_key
-        )
+                except SessionBusy as busy:
+                    if submitted is not None:
+                        raise RunInProgress(request.session_id, submitted.trigger_id) from busy
+                    if not self._beside.is_interrupting(request):
+                        raise
+                    submitted = await self._beside.interrupt(request)
 
     async def _take_turn(
         self, request: ProcessRequest | ContinueRequest, submitted: Known | None
@@ -322,18 +319,7 @@ class AgentEngine:
         `LedgerError`.
         """
         codec.check_identifier("session_id", request.session_id)
-        if not self._intake.has_to_look(request):
-            return await self._intake.submit(request)
-        while True:
-            session = await self._sessions.look_at(request.session_id)
-            try:
-                submitted, stopped = await self._intake.submit_after_looking(session, request)
-            except SequenceConflict:
-                continue
-            if stopped is not None:
-                self._sessions.tell_of_cancellation(request.session_id, stopped)
-            self._sessions.tell(request.session_id)
-            return submitted
+        return await self._beside.submit(request)
 
     async def schedule_wake(
         self,
@@ -468,15 +454,4 @@ class AgentEngine:
         Raises `SessionNotFound`, `InadmissibleValue` and `LedgerError`.
         """
         codec.check_identifier("session_id", session_id)
-        while True:
-            session = await self._sessions.look_at(session_id)
-            if session.projection.sequence == 0:
-                raise SessionNotFound(session_id)
-            try:
-                stopped = await self._intake.cancel(session, reason, trigger_id)
-            except SequenceConflict:
-                continue
-            for run_id in stopped:
-                self._sessions.tell_of_cancellation(session_id, run_id)
-            self._sessions.tell(session_id)
-            return bool(stopped)
+        return await self._beside.cancel(session_id, reason, trigger_id)

@@ -134,7 +134,7 @@ def runner(step: Step, graph: Graph) -> GraphRunner:
         ),
         deadline_ms=deadline_ms(run, step.policy),
         payload_bytes=step.session.backing.ledger.max_payload_bytes,
-        cancelled=lambda: run.cancel_reason,
+        cancelled=lambda: step.session.cancelled(run),
         clock=step.services.clock,
         ids=step.services.ids,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, TypeAlias, cast
 
 import attrs
@@ -11,7 +11,9 @@ import trio
 
 from rainengine.core import codec, telemetry
 from rainengine.core.abc import Clock, IdSource, SessionIndex
+from rainengine.core.engine._busy import busy_policy, cancellations, interruptions, is_busy
 from rainengine.core.engine._ledgers import Backing
+from rainengine.core.engine._listening import Stop
 from rainengine.core.engine._requests import Agent, ContinueRequest, ProcessRequest, Submitted
 from rainengine.core.engine._session import OpenSession
 from rainengine.core.errors import (
@@ -25,14 +27,11 @@ from rainengine.core.errors import (
 from rainengine.core.kernel import IntentClassifier, derived_events
 from rainengine.core.projection import Run, SessionProjection, answered_token, waiting_run
 from rainengine.core.records import (
-    BusyPolicy,
     CancelRequest,
     EnginePolicy,
     Head,
-    HumanInput,
     JsonValue,
     KernelEventRecord,
-    Message,
     NewRecord,
     OutcomeRecord,
     ProviderConfig,
@@ -45,7 +44,6 @@ from rainengine.core.records import (
 _MAX_WAIT_MS = 2**53
 _INTENT_CHARACTERS = 200
 UNCLASSIFIED = "unclassified"
-INTERRUPTED = "interrupted by a newer message"
 _log = logging.getLogger("rainengine.core")
 
 
@@ -156,7 +154,8 @@ class Intake:
         self.check_agent(projection.next_run())
         record = self.record_of(request)
         record = attrs.evolve(record, resumes=self._awaiting(projection, record))
-        batch: list[Record] = [*self._interruption(projection, request), record]
+        stops = await self.stops_for(projection, request)
+        batch: list[Record] = [*map(_request_of, stops), record]
         if projection.next_run() is None and answered_token(record.trigger) is None:
             batch += self._begun(session, record, request.idempotency_key, begin)
         try:
@@ -173,7 +172,7 @@ class Intake:
     ) -> list[Record]:
         try:
             return begin(session, waiting_run(record, 0, key))
-        except (AttributeError, TypeError, ValueError):
+        except (AttributeError, TypeError, ValueError, OverflowError):
             codec.encode(record)  # where the request breaks the rule, that is the error
             raise
 
@@ -185,22 +184,27 @@ class Intake:
         self.check_agent(parked.run)
         return parked.run.trigger_id
 
-    def _interruption(
+    async def stops_for(
         self, projection: SessionProjection, request: ProcessRequest
-    ) -> list[CancelRequest]:
-        """Return what stops the open run for a message that interrupts it. Raises `RunOpen`."""
-        busy = self.busy_policy(request)
-        run = projection.run or next(iter(projection.queue), None)
-        if run is None or busy == "queue":
-            return []
-        if busy == "reject":
-            raise RunOpen(request.session_id, run.trigger_id)
-        return [CancelRequest(reason=INTERRUPTED, trigger_id=run.trigger_id)]
+    ) -> tuple[Stop, ...]:
+        """Return which runs a message is to stop. Raises `RunOpen` where it is to be rejected."""
+        busy = busy_policy(self.agent.profile, request)
+        if busy == "queue" or not is_busy(projection):
+            return ()
+        if busy == "interrupt":
+            return interruptions(projection)
+        if await self._is_repeated(projection, request):
+            return ()
+        raise RunOpen(request.session_id, (projection.run or projection.queue[0]).trigger_id)
 
-    def busy_policy(self, request: ProcessRequest) -> BusyPolicy:
-        """What becomes of a request while a run is open; only messages do not always queue."""
-        message = isinstance(request.trigger, Message | HumanInput)
-        return self.agent.profile.busy if message else "queue"
+    async def _is_repeated(self, projection: SessionProjection, request: ProcessRequest) -> bool:
+        """Whether the request's key was used before: it is no further message then."""
+        key = request.idempotency_key
+        if key is None:
+            return False
+        if any(run.idempotency_key == key for run in (projection.run, *projection.queue) if run):
+            return True
+        return await self.backing.ledger.find_outcome(request.session_id, key) is not None
 
     def check_agent(self, run: Run | None) -> None:
         """Raise `AgentMismatch` where the run is another agent's."""
@@ -209,58 +213,53 @@ class Intake:
 
     async def submit(self, request: ProcessRequest) -> Submitted:
         """Store the request's trigger beside whatever runs; it waits for its turn."""
-        return await self._append(request, self.record_of(request), [], None)
+        return await self._append(request, self.record_of(request), (), None)
 
     def has_to_look(self, request: ProcessRequest) -> bool:
         """Whether what a submitted trigger does depends on what the session is doing."""
-        return answered_token(request.trigger) is not None or self.busy_policy(request) != "queue"
+        if answered_token(request.trigger) is not None:
+            return True
+        return busy_policy(self.agent.profile, request) != "queue"
 
     async def submit_after_looking(
         self, session: OpenSession, request: ProcessRequest
-    ) -> tuple[Submitted, str | None]:
-        """As `submit`, upon the session as it is; return also the id of the run that is stopped.
+    ) -> tuple[Submitted, tuple[Stop, ...]]:
+        """As `submit`, upon the session as it is; return also the runs that are stopped.
 
-        Raises `SequenceConflict` where it has moved on.
+        Raises `RunOpen`, and `SequenceConflict` where the session has moved on.
         """
         record = self.record_of(request)
         record = attrs.evolve(record, resumes=self._awaiting(session.projection, record))
-        stop = self._interruption(session.projection, request)
-        submitted = await self._append(request, record, stop, session.head)
-        stopped = stop[0].trigger_id if stop and not submitted.duplicate else None
-        return submitted, stopped
+        stops = await self.stops_for(session.projection, request)
+        submitted = await self._append(request, record, stops, session.head)
+        return submitted, () if submitted.duplicate else stops
 
     async def cancel(
         self, session: OpenSession, reason: str, trigger_id: str | None
-    ) -> tuple[str, ...]:
-        """Have runs of the session stopped; return their ids. Raises `SequenceConflict`."""
-        projection = session.projection
-        begun = [run.trigger_id for run in (projection.run, *projection.queue) if run is not None]
-        parked = [waiting.run.trigger_id for waiting in projection.parked.values()]
-        meant = begun[:1] or parked
-        if trigger_id is not None:
-            meant = [run_id for run_id in (*begun, *parked) if run_id == trigger_id]
-        now_ms = self.clock.now_ms()
-        new = [
-            NewRecord(CancelRequest(reason=reason, trigger_id=run_id), now_ms, run_id)
-            for run_id in meant
-        ]
+    ) -> tuple[Stop, ...]:
+        """Have runs of the session stopped; return which. Raises `SequenceConflict`."""
+        stops = cancellations(session.projection, reason, trigger_id)
+        new = self._cancels(stops)
         if new:
             index = SessionIndex(state="running")  # for a worker to find one that was waiting
             await self.backing.ledger.append(
                 session.session_id, new, expected=session.head, index=index
             )
-        return tuple(meant)
+        return stops
+
+    def _cancels(self, stops: Iterable[Stop]) -> list[NewRecord]:
+        now_ms = self.clock.now_ms()
+        return [NewRecord(_request_of(stop), now_ms, stop.trigger_id) for stop in stops]
 
     async def _append(
         self,
         request: ProcessRequest,
         record: TriggerRecord,
-        stop: list[CancelRequest],
+        stops: Iterable[Stop],
         expected: Head | None,
     ) -> Submitted:
         now_ms, key = self.clock.now_ms(), request.idempotency_key
-        new = [NewRecord(cancel, now_ms, cancel.trigger_id) for cancel in stop]
-        new.append(NewRecord(record, now_ms, record.trigger_id, key))
+        new = [*self._cancels(stops), NewRecord(record, now_ms, record.trigger_id, key)]
         # Maybe not whose run is active, which is told when it begins: workers take it as a hint.
         index = SessionIndex(state="running", agent=self.agent.name)
         try:
@@ -302,6 +301,14 @@ class Intake:
             resumes=first.resumes,
         )
 
+    async def known_as(self, request: ProcessRequest, submitted: Submitted) -> Known:
+        """What is known of a request that was submitted; of an answered one, its outcome."""
+        key = request.idempotency_key
+        outcome = None
+        if submitted.duplicate and key is not None:
+            outcome = await self.backing.ledger.find_outcome(request.session_id, key)
+        return Known(trigger_id=submitted.trigger_id, outcome=outcome, idempotency_key=key)
+
     def check_free(self, session: OpenSession, known: Known) -> None:
         """Raise `HeldElsewhere` where another process works on the session just now."""
         lease = session.tenure.lease
@@ -323,18 +330,23 @@ class Intake:
         Raises `RunInProgress` when the caller's patience is at its end.
         """
         leases, watch, known = self.backing.leases, self.backing.watch, held.known
-        if leases is None or watch is None or known.idempotency_key is None:
+        if leases is None or watch is None:
             return
+        key = known.idempotency_key
         with trio.move_on_at(patience.until):
             while True:
                 lease = await leases.lease_of(session_id)
                 if not lease.left_ms:
                     return
-                if await self.backing.ledger.find_outcome(session_id, known.idempotency_key):
+                if key is not None and await self.backing.ledger.find_outcome(session_id, key):
                     return
                 with trio.move_on_after(lease.left_ms / 1000 + 0.001):
                     await watch.wait_past(session_id, lease.head.sequence)
         raise RunInProgress(session_id, known.trigger_id)
+
+
+def _request_of(stop: Stop) -> CancelRequest:
+    return CancelRequest(reason=stop.reason, trigger_id=stop.trigger_id)
 
 
 def checked_scopes(scopes: object) -> Collection[str]:

@@ -7,7 +7,7 @@ whose calls fail, is given up, and the model is asked how to go on.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import attrs
 
@@ -16,19 +16,61 @@ from rainengine.core.abc import ModelPlanner, PlannerOutput
 from rainengine.core.engine import _requesting as requesting
 from rainengine.core.engine._services import Services, Step
 from rainengine.core.errors import InadmissibleValue
-from rainengine.core.kernel import Followed, FollowPlan, complaint, follow, wake_refusal
+from rainengine.core.kernel import (
+    PLAN_BROKEN,
+    Followed,
+    FollowPlan,
+    complaint,
+    follow,
+    wake_refusal,
+)
 from rainengine.core.projection import Run, SessionProjection
 from rainengine.core.records import (
+    ArtifactProduced,
     ExecutionPlan,
+    GoalCreated,
+    GoalStatusChanged,
+    HumanInputRequested,
     KernelEvent,
     KernelEventRecord,
+    ObservationAppended,
     Record,
+    RelationshipObserved,
+    ResourceRegistered,
+    TaskAbandoned,
+    TaskBlocked,
+    TaskClaimed,
+    TaskCompleted,
+    TaskFailed,
+    TaskPlanned,
     WakeRequested,
     WakeScheduled,
 )
 
-_MOST_STEPS = 256
-_UNUSABLE = (InadmissibleValue, TypeError, ValueError, AttributeError)
+_MOST = 256
+"""Steps of a plan, and events that come with it."""
+
+_PLANNED: frozenset[type[KernelEvent]] = frozenset(
+    {
+        ArtifactProduced,
+        GoalCreated,
+        GoalStatusChanged,
+        HumanInputRequested,
+        ObservationAppended,
+        RelationshipObserved,
+        ResourceRegistered,
+        TaskAbandoned,
+        TaskBlocked,
+        TaskClaimed,
+        TaskCompleted,
+        TaskFailed,
+        TaskPlanned,
+        WakeRequested,
+    }
+)
+"""Events that change the agent's world. All others tell of what the engine did, and only it may."""
+
+_REASON_CHARACTERS = 500
 _log = logging.getLogger("rainengine.core")
 
 
@@ -61,35 +103,51 @@ def plan_from(step: Step, answer: str) -> list[Record] | str:
 def _records(
     services: Services, projection: SessionProjection, run: Run, output: PlannerOutput
 ) -> list[Record]:
-    events = [_allowed(services, projection, run, event) for event in output.events]
-    records: list[Record] = [KernelEventRecord(event) for event in events if event is not None]
     proposed = output.proposed_plan
+    records = _events(services, projection, run, output.events)
     if proposed is not None and proposed.steps:
-        if len(proposed.steps) > _MOST_STEPS:
+        if len(proposed.steps) > _MOST:
             raise InadmissibleValue("steps", f"a plan of {len(proposed.steps)} steps is too long")
-        plan_id = f"{run.trigger_id}:plan"
-        made = ExecutionPlan(plan_id=plan_id, objective=proposed.objective, steps=proposed.steps)
-        records.append(made)
-    return [codec.read_back(record) for record in records]
+        plan_id, steps = f"{run.trigger_id}:plan", tuple(proposed.steps)
+        records.append(ExecutionPlan(plan_id=plan_id, objective=proposed.objective, steps=steps))
+    cap = services.intake.backing.ledger.max_payload_bytes
+    return [codec.read_back(record, cap=cap) for record in records]
 
 
-def _allowed(
-    services: Services, projection: SessionProjection, run: Run, event: KernelEvent
-) -> KernelEvent | None:
-    """Turn a wake that is asked for into one that is scheduled, for this agent, if it may be."""
-    if not isinstance(event, WakeRequested):
-        return event
-    refused = wake_refusal(projection, services.agent.profile.wake, event.wake_id)
-    if refused is not None:
-        _log.warning("wake %r was not scheduled: %s", event.wake_id, refused)
-        return None
-    return WakeScheduled(
-        wake_id=event.wake_id,
-        due_at_ms=event.due_at_ms,
-        reason=event.reason,
-        granted_scopes=run.granted_scopes,
-        agent=run.agent.name,
-    )
+def _events(
+    services: Services, projection: SessionProjection, run: Run, events: Sequence[KernelEvent]
+) -> list[Record]:
+    if len(events) > _MOST:
+        raise InadmissibleValue("events", f"{len(events)} events are too many")
+    strange = [type(event).__name__ for event in events if type(event) not in _PLANNED]
+    if strange:
+        raise InadmissibleValue("events", f"a {strange[0]} is not for a planner to tell of")
+    wakes = [event for event in events if isinstance(event, WakeRequested)]
+    scheduled = iter(_scheduled(services, projection, run, wakes))
+    taken = (next(scheduled) if isinstance(event, WakeRequested) else event for event in events)
+    return [KernelEventRecord(event) for event in taken if event is not None]
+
+
+def _scheduled(
+    services: Services, projection: SessionProjection, run: Run, asked: Sequence[WakeRequested]
+) -> Iterator[WakeScheduled | None]:
+    """Turn each wake that is asked for into one that is scheduled, for this agent, if it may be."""
+    policy, more = services.agent.profile.wake, set[str]()
+    for event in asked:
+        codec.check_identifier("wake_id", event.wake_id)
+        refused = wake_refusal(projection, policy, event.wake_id, more=more)
+        if refused is not None:
+            _log.warning("wake %r was not scheduled: %s", event.wake_id, refused)
+            yield None
+            continue
+        more.add(event.wake_id)
+        yield WakeScheduled(
+            wake_id=event.wake_id,
+            due_at_ms=event.due_at_ms,
+            reason=event.reason,
+            granted_scopes=run.granted_scopes,
+            agent=run.agent.name,
+        )
 
 
 def next_of_plan(step: Step, effect: FollowPlan) -> tuple[list[Record], Followed]:
@@ -100,7 +158,7 @@ def next_of_plan(step: Step, effect: FollowPlan) -> tuple[list[Record], Followed
     refused = complaint(effect.action, step.policy, step.able(), step.profile.delegates)
     if refused is not None:
         _log.warning("plan %r is given up: %s", plan.plan_id, refused)
-        return [_given_up(plan, effect.step)], Followed()
+        return [_given_up(plan, effect.step, refused)], Followed()
     position = plan.position + 1
     last = position == len(plan.steps)
     moved = attrs.evolve(
@@ -118,8 +176,9 @@ def broken_plan(run: Run) -> Sequence[Record]:
     """Return the record that gives a plan up whose calls have failed, if there is such a plan."""
     if run.plan is None or not run.plan_broken:
         return ()
-    return (_given_up(run.plan, run.steps),)
+    return (_given_up(run.plan, run.steps, PLAN_BROKEN),)
 
 
-def _given_up(plan: ExecutionPlan, number: int) -> ExecutionPlan:
-    return attrs.evolve(plan, steps=(), step=number, status="abandoned")
+def _given_up(plan: ExecutionPlan, number: int, reason: str) -> ExecutionPlan:
+    reason = codec.clean_text(reason)[:_REASON_CHARACTERS]
+    return attrs.evolve(plan, steps=(), step=number, status="abandoned", reason=reason)

@@ -1,13 +1,21 @@
-"""Searching memory: what the model asked for, found by the host's retrieval."""
+"""Searching memory: what the model asked for, found by the host's retrieval.
+
+A search is a read, so it is made before its decision is stored, and stored together with it.
+Whatever retrieval does, the step goes on: what it gives is told if it can be, or else why not.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
 
 import trio
 
 from rainengine.core import codec
-from rainengine.core.abc import MemoryHit
+from rainengine.core.abc import MemoryHit, Retrieval
+from rainengine.core.engine._asking import told
 from rainengine.core.engine._services import Step
-from rainengine.core.errors import InadmissibleValue
+from rainengine.core.kernel import deadline_ms
 from rainengine.core.projection import RECALLED
 from rainengine.core.records import (
     JsonObject,
@@ -19,36 +27,64 @@ from rainengine.core.records import (
     Record,
 )
 
+_QUERY_CHARACTERS = 1_000
 _HIT_CHARACTERS = 2_000
-_TIMEOUT_S = 10.0
+_ERROR_CHARACTERS = 500
+_TIMEOUT_MS = 10_000
 
 
 async def recall(step: Step, number: int, action: MemorySearch) -> list[Record]:
     """Return the records of a search: that it was made, and what it found or why it failed."""
-    limit = min(action.limit, max(step.profile.memory.semantic_retrieval_limit, 1))
-    hits: list[MemoryHit] = []
-    found: JsonObject = {"query": action.query}
+    query = action.query[:_QUERY_CHARACTERS]
+    limit = min(action.limit, step.profile.memory.semantic_retrieval_limit)
+    found: JsonObject = {"query": query}
     try:
-        hits = await _search(step, action.query, limit)
-        found["hits"] = [_shown(hit) for hit in hits]
+        hits = await _search(step, query, limit)
+        return _records(step, number, hits, found | {"hits": [_shown(hit) for hit in hits]})
     except Exception as error:  # noqa: BLE001  # retrieval is somebody else's code
-        found["error"] = codec.clean_text(f"{type(error).__name__}: {codec.shown(error, str)}")[
-            :500
-        ]
-    searched = MemorySearched(query=action.query, hits=tuple(hit.sequence for hit in hits))
-    observed = ObservationAppended(
-        observation_id=f"{step.run.trigger_id}:{number}", source=RECALLED, content=found
-    )
-    return [KernelEventRecord(searched), KernelEventRecord(observed)]
+        why = codec.clean_text(told(error))[:_ERROR_CHARACTERS]
+        return _records(step, number, (), found | {"error": why})
 
 
-async def _search(step: Step, query: str, limit: int) -> list[MemoryHit]:
+async def _search(step: Step, query: str, limit: int) -> Sequence[MemoryHit]:
     retrieval = step.services.retrieval
     if retrieval is None:
-        raise InadmissibleValue("query", "there is no memory to be searched")
-    with trio.fail_after(_TIMEOUT_S):
-        return list(await retrieval.search(step.session.session_id, query, limit))[:limit]
+        raise LookupError("there is no memory to be searched")
+    left_ms = min(_TIMEOUT_MS, deadline_ms(step.run, step.policy) - step.now_ms())
+    search = partial(_within, max(left_ms, 0) / 1000, retrieval, step, query, limit)
+    hits = await step.session.unless_cancelled(search)
+    if hits is None:
+        raise InterruptedError("the run is to be stopped")
+    known = step.session.projection.sequence
+    return [_checked(hit, known) for hit in [*hits][:limit]]
+
+
+async def _within(
+    seconds: float, retrieval: Retrieval, step: Step, query: str, limit: int
+) -> Sequence[MemoryHit]:
+    with trio.move_on_after(seconds):
+        return await retrieval.search(step.session.session_id, query, limit)
+    raise TimeoutError(f"nothing was found within {seconds:g} s")
+
+
+def _checked(hit: object, known: int) -> MemoryHit:
+    if not isinstance(hit, MemoryHit) or not isinstance(hit.text, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"a {type(hit).__name__} is no memory")
+    if type(hit.sequence) is not int or not 1 <= hit.sequence <= known:
+        raise ValueError("a memory was found where the session has no record")
+    return hit
 
 
 def _shown(hit: MemoryHit) -> JsonValue:
     return {"sequence": hit.sequence, "text": codec.clean_text(hit.text)[:_HIT_CHARACTERS]}
+
+
+def _records(step: Step, number: int, hits: Sequence[MemoryHit], found: JsonObject) -> list[Record]:
+    query = found["query"]
+    searched = MemorySearched(query=str(query), hits=tuple(hit.sequence for hit in hits))
+    observed = ObservationAppended(
+        observation_id=f"{step.run.trigger_id}:{number}", source=RECALLED, content=found
+    )
+    cap = step.session.backing.ledger.max_payload_bytes
+    records = [KernelEventRecord(searched), KernelEventRecord(observed)]
+    return [codec.read_back(record, cap=cap) for record in records]

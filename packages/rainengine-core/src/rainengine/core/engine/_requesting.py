@@ -12,6 +12,7 @@ from rainengine.core.abc import PlanningContext, ProviderRequest, StepContext
 from rainengine.core.engine._services import Services, Step
 from rainengine.core.kernel import (
     AskProvider,
+    build_context,
     build_summary_context,
     deadline_ms,
     items_to_summarise,
@@ -47,16 +48,24 @@ def question(step: Step, effect: AskProvider) -> Question:
 
 
 def _for_action(step: Step, number: int) -> Question:
-    projection, run, profile = step.session.projection, step.run, step.profile
+    projection = step.session.projection
     request = _request(
         step,
         number,
-        step.services.build_context(projection, run, profile),
-        available_skills=skills_for(step.services, projection, run),
+        _messages(step),
+        available_skills=skills_for(step.services, projection, step.run),
         actions=step.able(),
     )
-    items = shown_items(projection, profile.memory)
+    items = shown_items(projection, step.profile.memory)
     return _seen(request, items, projection.sequence)
+
+
+def _messages(step: Step) -> tuple[ChatMessage, ...]:
+    projection, run, profile = step.session.projection, step.run, step.profile
+    build = step.services.build_context
+    if build is build_context:
+        return build_context(projection, run, profile, searchable="memory_search" in step.able())
+    return build(projection, run, profile)
 
 
 def _for_summary(step: Step, number: int) -> Question:

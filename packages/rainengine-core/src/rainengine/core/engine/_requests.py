@@ -96,13 +96,15 @@ class EngineOutcome:
 class TextDelta:
     """A piece of an answer's text, told as the model makes it and stored nowhere.
 
-    A step that is repeated, after a crash or for want of an answer, tells anew from its start.
+    A call that is made again is another step, or after a crash the same one, told from its start.
+    `attempt` counts from 1 within a call: another one voids what the ones before it told.
     """
 
     session_id: str
     trigger_id: str
     step: int
     text: str
+    attempt: int = 1
 
 
 @attrs.frozen(kw_only=True)

@@ -82,7 +82,7 @@ class Step:
     def able(self) -> frozenset[ActionKind]:
         """The actions that can be followed now."""
         able = set(_ALWAYS)
-        if self.services.retrieval is not None:
+        if self.services.retrieval is not None and self.profile.memory.semantic_retrieval_limit > 0:
             able.add("memory_search")
         if len(self.session.projection.parked) < PARKED_RUNS:
             able.add("suspend")

@@ -23,6 +23,7 @@ from rainengine.core import codec
 from rainengine.core.abc import INTAKE_KINDS, Appended, OutboxItem
 from rainengine.core.engine._deltas import events_in, index_after
 from rainengine.core.engine._ledgers import Backing
+from rainengine.core.engine._listening import Listening, Stop
 from rainengine.core.engine._tenure import Tenure
 from rainengine.core.errors import (
     DuplicateTrigger,
@@ -31,9 +32,10 @@ from rainengine.core.errors import (
     LeaseHeld,
     LedgerCorrupt,
     LedgerError,
+    LedgerUnavailable,
     SequenceConflict,
 )
-from rainengine.core.projection import Run, SessionProjection, fold
+from rainengine.core.projection import Run, SessionProjection, fold, is_left_over
 from rainengine.core.records import (
     CancelRequest,
     Head,
@@ -85,7 +87,7 @@ class OpenSession:
     resumed: Resumed | None = None
     reserved: bool = False
     appending: bool = attrs.field(default=False, init=False)
-    _listening: trio.CancelScope | None = attrs.field(default=None, init=False)
+    _listening: Listening = attrs.field(factory=Listening, init=False)
 
     # Reading.
 
@@ -166,6 +168,7 @@ class OpenSession:
                 ) from error
         if records:
             self.head = Head(records[-1].sequence, records[-1].hash)
+            self.reserved &= all(record.kind in INTAKE_KINDS for record in records)
 
     # Appending.
 
@@ -184,6 +187,8 @@ class OpenSession:
         other records belong to `run`, or else to the active one. Raises what `Ledger.append`
         raises, and `Outdated`.
         """
+        if any(isinstance(record, OutcomeRecord) for record in records):
+            await self.claim()  # or else the end would take a lease that nobody gives back
         claim = None if self.projection.run is None else self.tenure.claim()
         batch = records if claim is None else [claim, *records]
         run = run or self.projection.run
@@ -210,7 +215,8 @@ class OpenSession:
         finally:
             self.appending = False
         self.fold_in(new, appended)
-        self.reserved = any(map(_is_reservation, batch))
+        held = None if self.projection.run is None else self.projection.run.reservation
+        self.reserved = held is not None and (self.reserved or any(map(_is_reservation, batch)))
         self.assumed_new = False
         self.emitted += events
 
@@ -259,7 +265,8 @@ class OpenSession:
         tenure, ends = self.tenure, OutcomeRecord in map(type, batch)
         expected: Head | None = self.head
         while True:
-            lease = tenure.change(final=ends and not self.projection.queue)
+            final = ends and not is_left_over(self.projection, batch)
+            lease = tenure.change(final=final)
             try:
                 appended = await self.backing.ledger.append(
                     self.session_id,
@@ -279,8 +286,8 @@ class OpenSession:
                 # Under the lease nothing but intake can come in between, and that without end:
                 # from here on the fence alone has to hold, and the head is whatever it is.
                 # Only an end with nothing behind it has to know what comes right before it.
-                fenced = lease is not None and (self.projection.queue or not ends)
-                expected = None if fenced else self.head
+                final = ends and not is_left_over(self.projection, batch)
+                expected = None if lease is not None and not final else self.head
             else:
                 await self.catch_up_to(appended.first_sequence)
                 at_ms = new[0].occurred_at_ms if new else tenure.clock.now_ms()
@@ -326,31 +333,35 @@ class OpenSession:
 
     async def unless_cancelled(self, work: Callable[[], Awaitable[T]]) -> T | None:
         """Do the work; left off, with None, once somebody has asked for the run to be stopped."""
-        self._listening = scope = trio.CancelScope()
-        try:
-            with scope:
-                return await work()
-        finally:
-            self._listening = None
+        run = self.projection.run
+        if run is not None and self.cancelled(run) is None:
+            done = await self._listening.during(work)
+            if done is not None:
+                return done[0]
         await self._take_in_news()
         return None
 
-    def tell_of_cancellation(self, trigger_id: str) -> None:
+    def cancelled(self, run: Run) -> str | None:
+        """Why the run is to be stopped, as far as this process was told; None if it is not."""
+        return run.cancel_reason or self._listening.reason(run.trigger_id)
+
+    def tell_of_cancellation(self, stop: Stop) -> None:
         """Let go of what the run is waiting for, if it is this one's."""
         run = self.projection.run
         self.tenure.told_of_news = True
-        if self._listening is not None and run is not None and run.trigger_id == trigger_id:
-            self._listening.cancel()
+        if run is not None and run.trigger_id == stop.trigger_id:
+            self._listening.tell(stop)
 
     async def _listen(self) -> None:
-        if self._listening is None:
-            return
-        news = await self._read_from(self.head.sequence)
-        ours = (entry.record for entry in news if isinstance(entry.record, CancelRequest))
+        """Look whether the news is that the run is to be stopped."""
         run = self.projection.run
-        for request in ours:
-            if run is not None and request.trigger_id in (None, run.trigger_id):
-                self.tell_of_cancellation(run.trigger_id)
+        if run is None:
+            return
+        with suppress(LedgerUnavailable):  # the next heartbeat looks again
+            for entry in await self._read_from(self.head.sequence):
+                if isinstance(request := entry.record, CancelRequest):
+                    stopped = request.trigger_id or run.trigger_id
+                    self.tell_of_cancellation(Stop(stopped, request.reason))
 
     async def _take_in_news(self) -> None:
         tail = await self._read_from(self.head.sequence)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from contextlib import AbstractAsyncContextManager
 
 import attrs
@@ -10,6 +11,7 @@ import trio
 
 from rainengine.core.abc import Clock, Ledger
 from rainengine.core.engine._ledgers import Backing
+from rainengine.core.engine._listening import Stop
 from rainengine.core.engine._loading import load, take_for_new
 from rainengine.core.engine._session import OpenSession
 from rainengine.core.engine._tenure import Holder
@@ -98,11 +100,12 @@ class SessionCache:
         if session is not None:
             session.tenure.told_of_news = True
 
-    def tell_of_cancellation(self, session_id: str, trigger_id: str) -> None:
-        """Have a step that waits for its model let go of it, where the run is to be stopped."""
+    def tell_of_cancellation(self, session_id: str, stops: Iterable[Stop]) -> None:
+        """Have a step that is under way let go of what it waits for, where it is to be stopped."""
         session = self._in_use.get(session_id)
         if session is not None:
-            session.tell_of_cancellation(trigger_id)
+            for stop in stops:
+                session.tell_of_cancellation(stop)
 
     def keep(self, session: OpenSession) -> None:
         """Remember a session after use, unless an append left it in doubt."""

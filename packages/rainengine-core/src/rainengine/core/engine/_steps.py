@@ -64,6 +64,8 @@ class Stepper:
     def begin(self, session: OpenSession, run: Run) -> list[Record]:
         """Return what follows from a trigger becoming the active run."""
         begun = self.services.intake.activation(run)
+        if run.cancel_reason is not None:
+            return begun
         begun += plan_at_start(self.services, session.projection, run)
         step = Step(self.services, session, run, self._policy(session, run))
         return [*begun, *next_call(step, begun)]

@@ -14,6 +14,7 @@ from rainengine.core.kernel._budgets import Shortfall as Shortfall
 from rainengine.core.kernel._budgets import delegation_budget as delegation_budget
 from rainengine.core.kernel._budgets import shown as shown
 from rainengine.core.kernel._budgets import too_small as too_small
+from rainengine.core.kernel._context import PLAN_BROKEN as PLAN_BROKEN
 from rainengine.core.kernel._context import ContextBuilder as ContextBuilder
 from rainengine.core.kernel._context import build_context as build_context
 from rainengine.core.kernel._context import build_summary_context as build_summary_context

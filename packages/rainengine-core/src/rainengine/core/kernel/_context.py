@@ -1,9 +1,13 @@
 """What a model is shown: messages built from the projection.
 
-Invariant: every tool call in the messages is followed by exactly one result, and every result
-has its call, in whatever state the session is. It holds because the projection keeps calls and
-results in one item and lets go of whole items only; a result that is not there yet is given
-here as a failure that says so.
+Invariants:
+
+- Every tool call in the messages is followed by exactly one result, and every result has its call,
+  in whatever state the session is. It holds because the projection keeps calls and results in one
+  item and lets go of whole items only; a result that is not there yet is given here as a failure
+  that says so.
+- Only the operator speaks as the system. What models, people and tools said, a summary or a plan
+  that a model made of it included, never has that role, as it may hold somebody's instructions.
 """
 
 from __future__ import annotations
@@ -22,59 +26,76 @@ ContextBuilder: TypeAlias = Callable[
 ]
 """Builds the messages for a run's next step; pure, and replaceable."""
 
-_CUT = (
-    "The conversation is longer than what follows: earlier parts were left out."
-    " Where memory_search is offered, it finds them."
-)
+_CUT = "The conversation is longer than what follows: earlier parts were left out."
+_SEARCH = " memory_search finds them."
+PLAN_BROKEN = "a call of it failed"
 _NO_RESULT = r.ToolFailure(kind="unknown_outcome", message="interrupted: there is no result")
 
 
 def build_context(
-    projection: SessionProjection, run: Run, profile: r.AgentProfile
+    projection: SessionProjection,
+    run: Run,
+    profile: r.AgentProfile,
+    *,
+    searchable: bool = False,
 ) -> tuple[r.ChatMessage, ...]:
-    """Return the agent's role, the latest summary and the newest items of the conversation."""
+    """Return the agent's role, the latest summary and the newest items of the conversation.
+
+    `searchable`: the model is offered `memory_search`.
+    """
     items = shown_items(projection, profile.memory)
-    messages = [_text("system", text) for text in _preamble(projection, profile, items)]
+    cut = projection.window_cut or len(items) < len(projection.window)
+    messages = [_text("system", text) for text in _instructions(profile)]
+    if cut:
+        messages.append(_text("system", _CUT + _SEARCH * searchable))
+    messages += _summary(projection)
     if not any(item.trigger_id == run.trigger_id for item in items):
         messages.append(_input(run.trigger))
     for item in items:
         messages += _MESSAGES[item.role](item)
     if run.plan is not None:
-        messages.append(_text("system", _plan_position(run.plan)))
+        messages.append(_plan(run.plan, broken=run.plan_broken))
     return tuple(messages)
 
 
 def build_summary_context(
     projection: SessionProjection, items: Sequence[WindowItem]
 ) -> tuple[r.ChatMessage, ...]:
-    """Return what a model is shown to summarise these items of the conversation."""
-    messages = [_text("system", INSTRUCTION)]
-    if projection.summary is not None:
-        messages.append(_text("system", _earlier(projection.summary)))
-    for item in items:
-        messages += _MESSAGES[item.role](item)
-    return tuple(messages)
+    """Return what a model is shown to summarise these items of the conversation.
+
+    They are quoted as JSON in one message, so that nothing in them is said by anybody again.
+    """
+    messages = [_text("system", INSTRUCTION), *_summary(projection)]
+    shown = (message for item in items for message in _MESSAGES[item.role](item))
+    said: r.JsonValue = [_quoted(message) for message in shown]
+    return (*messages, r.ChatMessage("user", (r.JsonPart({"conversation": said}),)))
 
 
-def _preamble(
-    projection: SessionProjection, profile: r.AgentProfile, items: list[WindowItem]
-) -> list[str]:
-    preamble = [profile.role] if profile.role else []
+def _quoted(message: r.ChatMessage) -> r.JsonObject:
+    return {"by": message.role, "parts": [_QUOTES[type(part)](part) for part in message.parts]}
+
+
+def _instructions(profile: r.AgentProfile) -> list[str]:
+    instructions = [profile.role] if profile.role else []
     if profile.goals:
-        preamble.append("Goals:\n" + "\n".join(f"- {goal}" for goal in profile.goals))
-    if projection.window_cut or len(items) < len(projection.window):
-        preamble.append(_CUT)
-    if projection.summary is not None:
-        preamble.append(_earlier(projection.summary))
-    return preamble
+        instructions.append("Goals:\n" + "\n".join(f"- {goal}" for goal in profile.goals))
+    return instructions
 
 
-def _earlier(summary: r.Summary) -> str:
-    return f"Summary of what came before:\n{summary.text}"
+def _summary(projection: SessionProjection) -> list[r.ChatMessage]:
+    if projection.summary is None:
+        return []
+    return [_event("summary_of_what_came_before", text=projection.summary.text)]
 
 
-def _plan_position(plan: r.ExecutionPlan) -> str:
-    return f"Plan: {plan.objective} (step {plan.position + 1} of {len(plan.steps)})"
+def _plan(plan: r.ExecutionPlan, *, broken: bool) -> r.ChatMessage:
+    if broken:
+        return _event("plan_given_up", plan=plan.objective, reason=PLAN_BROKEN)
+    return _event("plan", plan=plan.objective, step=plan.position + 1, steps=len(plan.steps))
+
+
+def _event(event: str, **facts: r.JsonValue) -> r.ChatMessage:
+    return r.ChatMessage("user", (r.JsonPart({"event": event, **facts}),))
 
 
 def _text(role: r.Role, text: str) -> r.ChatMessage:
@@ -106,7 +127,7 @@ def _of_reply(item: WindowItem) -> list[r.ChatMessage]:
 
 
 def _of_note(item: WindowItem) -> list[r.ChatMessage]:
-    return [_text("system", f"Your last decision could not be followed: {item.text}")]
+    return [_event("your_decision_could_not_be_followed", reason=item.text)]
 
 
 def _of_event(item: WindowItem) -> list[r.ChatMessage]:
@@ -136,4 +157,24 @@ _MESSAGES: dict[str, Callable[[WindowItem], list[r.ChatMessage]]] = {
     "note": _of_note,
     "calls": _of_calls,
     "event": _of_event,
+}
+
+
+def _quoted_attachment(part: r.AttachmentPart) -> r.JsonValue:
+    return {"attachment": part.attachment.name, "media_type": part.attachment.media_type}
+
+
+def _quoted_result(part: r.ToolResultPart) -> r.JsonValue:
+    told: r.JsonObject = {"result_of": part.name, "call_id": part.call_id}
+    if part.failure is None:
+        return {**told, "value": part.value}
+    return {**told, "failure": part.failure.kind, "message": part.failure.message}
+
+
+_QUOTES: dict[type[r.Part], Callable[..., r.JsonValue]] = {
+    r.TextPart: lambda part: part.text,
+    r.JsonPart: lambda part: part.value,
+    r.AttachmentPart: _quoted_attachment,
+    r.ToolCallPart: lambda part: {"call_of": part.name, "call_id": part.call_id, "args": part.args},
+    r.ToolResultPart: _quoted_result,
 }

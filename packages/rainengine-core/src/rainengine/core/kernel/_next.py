@@ -70,7 +70,8 @@ def next_effect(
 ) -> Effect:
     """Decide the session's next effect. `policy` is the active run's effective policy.
 
-    `plans`: there is a planner that asks the model.
+    `plans`: there is a planner that asks the model. A run's last step is never spent on that, nor
+    on a summary.
     """
     run = projection.run
     if run is None:
@@ -84,7 +85,8 @@ def next_effect(
     step = run.steps + 1
     if run.plan is not None and not run.plan_broken:
         return FollowPlan(run, step, run.plan.steps[run.plan.position])
-    return AskProvider(run, step, _purpose(projection, run, profile, plans=plans))
+    purpose = _purpose(projection, run, profile, plans=plans) if step < policy.max_steps else "act"
+    return AskProvider(run, step, purpose)
 
 
 def _between_runs(projection: SessionProjection) -> Effect:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from rainengine.core.errors import WakeRefusal
 from rainengine.core.projection import SessionProjection, Wake
 from rainengine.core.records import ScheduledWake, WakePolicy
@@ -14,10 +16,17 @@ def due_wakes(projection: SessionProjection, now_ms: int) -> tuple[Wake, ...]:
 
 
 def wake_refusal(
-    projection: SessionProjection, policy: WakePolicy, wake_id: str
+    projection: SessionProjection,
+    policy: WakePolicy,
+    wake_id: str,
+    *,
+    more: Collection[str] = (),
 ) -> WakeRefusal | None:
-    """Return why a wake may not be scheduled, or None. One that is pending may be moved."""
-    wakes = projection.world.wakes
+    """Return why a wake may not be scheduled, or None. One that is pending may be moved.
+
+    `more` are wakes that will be pending besides those that are.
+    """
+    wakes = {*projection.world.wakes, *more}
     if not policy.allow_scheduled_wakes:
         return "not_allowed"
     if wake_id in wakes:

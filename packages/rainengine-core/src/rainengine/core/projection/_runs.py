@@ -10,9 +10,10 @@ from rainengine.core.projection._learning import observed
 from rainengine.core.projection._spending import forfeit_reservation
 from rainengine.core.projection._state import Run, SessionProjection, WindowItem
 from rainengine.core.projection._waiting import give_up, park
-from rainengine.core.projection._window import add_to_window
+from rainengine.core.projection._window import add_to_window, tell
 from rainengine.core.records import (
     PAUSES,
+    Action,
     CancelRequest,
     Deliberation,
     ExecutionPlan,
@@ -68,7 +69,7 @@ def _trigger_intent(
     add_to_window(
         state,
         WindowItem(
-            sequence=run.sequence, role="input", trigger_id=run.trigger_id, trigger=run.trigger
+            sequence=sequence, role="input", trigger_id=run.trigger_id, trigger=run.trigger
         ),
     )
 
@@ -88,16 +89,20 @@ def _model_decision(
     state: SessionProjection, record: ModelDecision, sequence: int, entry: NewRecord | StoredRecord
 ) -> None:
     if state.run is not None:
-        state.run.steps = max(state.run.steps, record.step)
-        state.run.planned |= record.purpose == "plan"
-        state.run.unsummarised |= record.purpose == "summarise" and record.invalid is not None
+        _decided(state.run, record)
     if record.purpose != "act":
         return
     if record.invalid is not None:
         add_to_window(state, WindowItem(sequence=sequence, role="note", text=record.invalid))
-    elif isinstance(record.action, Respond):
-        text = record.action.content
-        add_to_window(state, WindowItem(sequence=sequence, role="reply", text=text))
+    elif record.action is not None:
+        _tell_of_answer(state, record.action, sequence)
+
+
+def _decided(run: Run, record: ModelDecision) -> None:
+    run.steps = max(run.steps, record.step)
+    run.provider_failures = run.retry_at_ms = 0
+    run.planned = True
+    run.unsummarised |= record.purpose == "summarise" and record.invalid is not None
 
 
 def _deliberation(
@@ -106,15 +111,28 @@ def _deliberation(
     add_to_window(state, WindowItem(sequence=sequence, role="reply", text=record.summary))
 
 
-def _execution_plan(state: SessionProjection, record: ExecutionPlan, *_: object) -> None:
+def _execution_plan(
+    state: SessionProjection, record: ExecutionPlan, sequence: int, *_: object
+) -> None:
     run = state.run
     if run is None:
         return
     run.steps = max(run.steps, record.step)
-    if run.plan is not None and run.plan.plan_id == record.plan_id and not record.steps:
-        record = attrs.evolve(record, steps=run.plan.steps)
+    plan = run.plan
+    if record.status == "abandoned":
+        told = record.objective, record.reason
+        tell(state, sequence, {"event": "plan_given_up", "plan": told[0], "reason": told[1]})
+    elif plan is not None and plan.plan_id == record.plan_id and not record.steps:
+        for action in plan.steps[plan.position : record.position]:
+            _tell_of_answer(state, action, sequence)
+        record = attrs.evolve(record, steps=plan.steps)
     run.plan = record if record.status == "active" else None
     run.plan_broken = False
+
+
+def _tell_of_answer(state: SessionProjection, action: Action, sequence: int) -> None:
+    if isinstance(action, Respond):
+        add_to_window(state, WindowItem(sequence=sequence, role="reply", text=action.content))
 
 
 def _summary(state: SessionProjection, record: Summary, *_: object) -> None:

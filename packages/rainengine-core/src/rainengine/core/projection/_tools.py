@@ -121,11 +121,15 @@ def _list(run: Run, graph: Graph, record: ToolResult) -> None:
 def _add_to_conversation(
     state: SessionProjection, record: ToolResult, node: Node, sequence: int
 ) -> None:
+    summarised = -1 if state.summary is None else state.summary.through_sequence
     for item in reversed(state.window):
+        if item.sequence <= summarised:
+            continue
         if item.role == "calls" and item.graph_id == record.graph_id:
             item.results[record.call_id] = record
             return
-    # The run waited for so long that its calls were let go: the call comes again, with its result.
+    # The run waited for so long that its calls were let go, or summarised without this result:
+    # the call comes again, with it.
     item = WindowItem(sequence=sequence, role="calls", calls=(node.call,), graph_id=record.graph_id)
     item.results[record.call_id] = record
     add_to_window(state, item)

@@ -118,7 +118,7 @@ class ExecutionPlan(Record):
     """Actions to be taken one a step without asking the model; `position` is the next one.
 
     A plan that moves on is recorded without its `steps`, which are as they were, and with the
-    `step` of the run that its last action was.
+    `step` of the run that its last action was. `reason` says why one was abandoned.
     """
 
     kind: ClassVar[str] = "execution_plan"
@@ -128,6 +128,7 @@ class ExecutionPlan(Record):
     position: int = 0
     step: int = 0
     status: Literal["active", "completed", "abandoned"] = "active"
+    reason: str = ""
 
 
 @attrs.frozen(kw_only=True)

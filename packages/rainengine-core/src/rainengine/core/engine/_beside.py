@@ -1,0 +1,78 @@
+"""What is brought into a session beside whoever has its turn: triggers and cancellations."""
+
+from __future__ import annotations
+
+from typing import TypeGuard
+
+import attrs
+
+from rainengine.core.abc import Ledger
+from rainengine.core.engine._busy import busy_policy
+from rainengine.core.engine._intake import Intake, Known
+from rainengine.core.engine._requests import ProcessRequest, Submitted
+from rainengine.core.engine._sessions import SessionCache, is_taken
+from rainengine.core.errors import SequenceConflict, SessionNotFound
+
+
+@attrs.frozen(eq=False)
+class Beside:
+    """Appends intake, and tells a step of this process that is under way."""
+
+    ledger: Ledger
+    sessions: SessionCache
+    intake: Intake
+
+    async def submit(self, request: ProcessRequest) -> Submitted:
+        """Make a trigger durable. Raises `RunOpen`, and what `Intake.submit` raises."""
+        if not self.intake.has_to_look(request):
+            return await self.intake.submit(request)
+        while True:
+            session = await self.sessions.look_at(request.session_id)
+            try:
+                submitted, stops = await self.intake.submit_after_looking(session, request)
+            except SequenceConflict:
+                continue
+            self.sessions.tell_of_cancellation(request.session_id, stops)
+            self.sessions.tell(request.session_id)
+            return submitted
+
+    async def cancel(self, session_id: str, reason: str, trigger_id: str | None) -> bool:
+        """Have runs stopped; return whether there are any. Raises `SessionNotFound`."""
+        while True:
+            session = await self.sessions.look_at(session_id)
+            if session.projection.sequence == 0:
+                raise SessionNotFound(session_id)
+            try:
+                stops = await self.intake.cancel(session, reason, trigger_id)
+            except SequenceConflict:
+                continue
+            self.sessions.tell_of_cancellation(session_id, stops)
+            self.sessions.tell(session_id)
+            return bool(stops)
+
+    def is_interrupting(self, request: object) -> TypeGuard[ProcessRequest]:
+        """Whether the request is to stop the open run."""
+        if not isinstance(request, ProcessRequest):
+            return False
+        return busy_policy(self.intake.agent.profile, request) == "interrupt"
+
+    async def interrupt(self, request: ProcessRequest) -> Known:
+        """Bring in a message at once that stops a step which is under way."""
+        submitted = await self.submit(request)
+        return await self.intake.known_as(request, submitted)
+
+    async def look_ahead(self, request: object) -> Known | None:
+        """Before a request waits for its turn: bring it in if it interrupts a step of this process.
+
+        Raises `RunOpen` where it would be refused anyway.
+        """
+        if not isinstance(request, ProcessRequest):
+            return None
+        if not is_taken(self.ledger, request.session_id):
+            return None
+        if self.is_interrupting(request):
+            return await self.interrupt(request)
+        if busy_policy(self.intake.agent.profile, request) == "reject":
+            session = await self.sessions.look_at(request.session_id)
+            await self.intake.stops_for(session.projection, request)
+        return None
