@@ -11,17 +11,20 @@ from collections.abc import Awaitable, Callable
 
 import attrs
 
+from rainengine.core import codec, telemetry
 from rainengine.core.engine import _graphs as graphs
 from rainengine.core.engine._reservations import next_call
 from rainengine.core.engine._services import Services, Step
 from rainengine.core.engine._session import OpenSession, Resumed
-from rainengine.core.engine._waits import hand_over, hash_of
+from rainengine.core.engine._waits import hand_over, hash_of, versions_of
 from rainengine.core.errors import InadmissibleValue
 from rainengine.core.kernel import (
     AnswerFacts,
     Ended,
+    Finish,
     awaited_by,
     calls_to_run,
+    complaint,
     effective_policy,
     graph_of,
     no_such_token,
@@ -40,6 +43,7 @@ from rainengine.core.records import (
     OutcomeRecord,
     PendingApproval,
     Record,
+    ToolExecutionGraph,
     ToolFailure,
 )
 from rainengine.core.tools import MAX_RESUMED_ATTEMPTS
@@ -58,17 +62,20 @@ class Taken:
 
 async def take_in(services: Services, session: OpenSession, answer: Run) -> Taken:
     """Take in the answer that is next in the session."""
+    if answer.cancel_reason is not None:
+        return await _refuse(services, session, answer, Finish("cancelled", answer.cancel_reason))
     parked = awaited_by(session.projection, answer)
     if parked is None:
-        return await _refuse(services, session, answer, no_such_token(session.projection, answer))
+        why = Finish("policy_aborted", no_such_token(session.projection, answer))
+        return await _refuse(services, session, answer, why)
     services.intake.check_agent(parked.run)
     policy = effective_policy(parked.run.policy, session.projection.overlay)
     step = Step(services, session, parked.run, policy)
-    reason = objection(_facts(step, answer, parked))
+    reason = objection(_facts(step, answer, parked)) or _unfit(step, answer)
     if reason is not None:
-        return await _refuse(services, session, answer, reason)
-    begun: list[Record] = [services.intake.intent_of(answer)]
-    taken = await _resume(step, answer, parked, begun)
+        return await _refuse(services, session, answer, Finish("policy_aborted", reason))
+    telemetry.link(parked.run.traceparent)
+    taken = await _resume(step, answer, [services.intake.intent_of(answer)])
     session.resumed = Resumed(answer.trigger_id, parked.run.trigger_id)
     return taken
 
@@ -83,23 +90,43 @@ def _facts(step: Step, answer: Run, parked: ParkedRun) -> AnswerFacts:
     )
 
 
-async def _refuse(services: Services, session: OpenSession, answer: Run, reason: str) -> Taken:
+def _unfit(step: Step, answer: Run) -> str | None:
+    """Why what was approved cannot be done now, or be stored; None where it can."""
+    trigger, pending = answer.trigger, step.run.pending
+    if not isinstance(trigger, Approval) or pending is None or trigger.decision == "rejected":
+        return None
+    if pending.delegation is not None:
+        able, delegates = step.able(), step.profile.delegates
+        return complaint(pending.delegation, step.policy, able, delegates)
+    if not trigger.edited_args:
+        return None
+    cap = step.session.backing.ledger.max_payload_bytes
+    try:
+        for record in (_resolution(trigger, pending), _approved_graph(step, trigger, pending)):
+            codec.encode(record, cap=cap)
+    except InadmissibleValue as error:
+        return f"edited_args: {error}"
+    return None
+
+
+async def _refuse(services: Services, session: OpenSession, answer: Run, why: Finish) -> Taken:
     outcome = OutcomeRecord(
-        trigger_id=answer.trigger_id, stop_reason="policy_aborted", steps_executed=0, detail=reason
+        trigger_id=answer.trigger_id,
+        stop_reason=why.stop_reason,
+        steps_executed=0,
+        detail=why.detail,
     )
     await session.commit([services.intake.intent_of(answer), outcome], run=answer)
     return Taken(outcome)
 
 
-async def _resume(step: Step, answer: Run, parked: ParkedRun, begun: list[Record]) -> Taken:
-    trigger, pending = answer.trigger, parked.run.pending
+async def _resume(step: Step, answer: Run, begun: list[Record]) -> Taken:
+    trigger, pending = answer.trigger, step.run.pending
     if isinstance(trigger, DelegationResult):
-        return await _go_on(step, [*begun, _resolved(trigger, parked.run)])
-    if pending is None:  # an approval of a delegation that is under way, which `objection` refuses
-        raise InadmissibleValue("trigger", "nothing in this session waits for this answer")
-    if isinstance(trigger, DoubtResolution):
+        return await _go_on(step, [*begun, _resolved(trigger, step.run)])
+    if isinstance(trigger, DoubtResolution) and pending is not None:
         return await _settle_doubts(step, trigger, pending, begun)
-    if isinstance(trigger, Approval):
+    if isinstance(trigger, Approval) and pending is not None:
         return await _APPROVAL[trigger.decision](step, trigger, pending, begun)
     raise InadmissibleValue("trigger", f"{type(trigger).__name__} is no answer")
 
@@ -140,12 +167,15 @@ async def _approve(
         return Taken(await hand_over(step, records, pending.step, action, automatic=False))
     if not pending.calls:
         return await _go_on(step, records)
-    calls = calls_to_run(pending, answer)
-    graph = graph_of(calls, step.run.trigger_id, pending.step, approved=True)
-    started = await graphs.begin(step, records, graph)
+    started = await graphs.begin(step, records, _approved_graph(step, answer, pending))
     if isinstance(started, OutcomeRecord):
         return Taken(started)
     return Taken(work=lambda: graphs.run(step, started))
+
+
+def _approved_graph(step: Step, answer: Approval, pending: PendingApproval) -> ToolExecutionGraph:
+    graph = graph_of(calls_to_run(pending, answer), step.run.trigger_id, pending.step)
+    return attrs.evolve(graph, approved_versions=versions_of(step, graph.calls))
 
 
 async def _reject(
@@ -154,14 +184,18 @@ async def _reject(
     records: list[Record] = [*begun, _resolution(answer, pending)]
     if pending.calls:
         record = graph_of(pending.calls, step.run.trigger_id, pending.step)
-        told = f"rejected by {answer.approver or 'a reviewer'}"
-        failure = ToolFailure(kind="permission_denied", message=told[:500])
+        failure = ToolFailure(kind="permission_denied", message=_rejection(answer))
         refusals = dict.fromkeys((call.call_id for call in record.calls), failure)
         records += [record, *progress(new_graph(record), refusals=refusals, limit=0).records]
     return await _go_on(step, records)
 
 
 _APPROVAL = {"approved": _approve, "rejected": _reject}
+
+
+def _rejection(answer: Approval) -> str:
+    told = f"rejected by {answer.approver or 'a reviewer'}"[:500]
+    return f"{told}: {answer.comment}"[:2_000] if answer.comment else told
 
 
 def _resolution(answer: Approval, pending: PendingApproval) -> ApprovalResolution:
@@ -190,27 +224,26 @@ async def _settle_doubts(
     graph = step.run.graph
     if graph is None:
         return await _go_on(step, [*begun, resolution])
-    inspection = graphs.inspect(step, graph)
-    settled = [_told(step, verdict) for verdict in answer.verdicts]
-    again = [v.call_id for v, end in zip(answer.verdicts, settled, strict=True) if end is None]
-    schedule = graphs.runner(step, graph).scheduling(inspection)
-    made = schedule(ended=[end for end in settled if end is not None], restarts=again)
+    ended = [_told(graph.nodes[v.call_id].attempt, v) for v in answer.verdicts]
+    again = [v.call_id for v, end in zip(answer.verdicts, ended, strict=True) if end is None]
+    made = graphs.runner(step, graph).scheduling(graphs.inspect(step, graph))(
+        ended=[end for end in ended if end is not None], restarts=again
+    )
     records = [*begun, resolution, *made.records]
     await step.commit([*records, *(next_call(step, records) if made.finished else ())])
-    return Taken(work=lambda: graphs.run(step, graphs.Begun(inspection, made.starts)))
+    return Taken(work=lambda: graphs.resume(step, begun=made.starts))
 
 
-def _told(step: Step, verdict: DoubtVerdict) -> Ended | None:
+def _told(attempts: int, verdict: DoubtVerdict) -> Ended | None:
     """How a call in doubt ended, or None where it is to be made again."""
-    graph = step.run.graph
-    attempts = 1 if graph is None else graph.nodes[verdict.call_id].attempt
     if verdict.verdict == "happened":
         return Ended(call_id=verdict.call_id, value=verdict.value, attempts=attempts)
-    if verdict.verdict == "did_not_happen" and attempts < MAX_RESUMED_ATTEMPTS:
+    if verdict.verdict == "give_up":
+        why = "nobody could find out whether it happened"
+        failure = ToolFailure(kind="unknown_outcome", message=why)
+    elif attempts < MAX_RESUMED_ATTEMPTS:
         return None
-    why = "nobody could find out whether it happened"
-    failure = ToolFailure(kind="unknown_outcome", message=why)
-    if verdict.verdict == "did_not_happen":
+    else:
         why = f"it was started {attempts} times and did not happen"
         failure = ToolFailure(kind="trap", message=why)
     return Ended(call_id=verdict.call_id, failure=failure, attempts=attempts)

@@ -6,8 +6,15 @@ from collections.abc import Sequence
 
 from rainengine.core.abc import SessionIndex, SessionState
 from rainengine.core.engine._requests import StateDelta, WakeRequest
-from rainengine.core.projection import SessionProjection
+from rainengine.core.projection import (
+    ParkedRun,
+    SessionProjection,
+    answered_token,
+    is_left_over,
+    still_parked,
+)
 from rainengine.core.records import (
+    PAUSES,
     ArtifactProduced,
     DelegationRequested,
     GoalCreated,
@@ -92,30 +99,63 @@ def index_after(
     projection: SessionProjection, records: Sequence[Record], events: Sequence[KernelEvent]
 ) -> SessionIndex | None:
     """How a batch changes the session's row in listings, or None where it does not."""
-    records = [record for record in records if type(record) in _TELLING]
-    if not records and not events:
+    telling = [record for record in records if type(record) in _TELLING]
+    if not telling and not events:
         return None
     state: SessionState | None = None
     agent = None
-    for record in records:
+    for record in telling:
         if isinstance(record, TriggerRecord):
             state = "running"
-            agent = record.agent.name if _begins(record, records) else agent
+            agent = record.agent.name if _begins(record, telling) else agent
         elif isinstance(record, TriggerIntent):
             state = "running"
             agent = _agent_waiting(projection, record.trigger_id) or agent
         elif isinstance(record, OutcomeRecord):
-            state = _STATES[record.stop_reason] if not projection.queue else "running"
-    wake_due = _wake_due_after(projection, records, events)
+            state = _state_after(projection, records, record)
+    wake_due = _wake_due_after(projection, telling, events)
     if state is None and wake_due is None:
         return None
     return SessionIndex(state=state or _state_of(projection), agent=agent, wake_due_at_ms=wake_due)
 
 
-def _state_of(projection: SessionProjection) -> SessionState:
-    if projection.run is not None or projection.queue:
+def _state_after(
+    projection: SessionProjection, records: Sequence[Record], outcome: OutcomeRecord
+) -> SessionState:
+    """The state that a batch leaves behind that ends a run, has it wait, or refuses an answer."""
+    if is_left_over(projection, records):
         return "running"
-    last = projection.last_outcome
+    waiting = [_waits(parked) for parked in still_parked(projection, records)]
+    if _is_refusal(projection, outcome):
+        return _foremost(waiting, projection.last_outcome)
+    paused = [_STATES[outcome.stop_reason]] if outcome.stop_reason in PAUSES else []
+    return _foremost([*waiting, *paused], outcome)
+
+
+def _state_of(projection: SessionProjection) -> SessionState:
+    if projection.run is not None or is_left_over(projection):
+        return "running"
+    waiting = [_waits(parked) for parked in projection.parked.values()]
+    return _foremost(waiting, projection.last_outcome)
+
+
+def _is_refusal(projection: SessionProjection, outcome: OutcomeRecord) -> bool:
+    """Whether it is the outcome of an answer, which counted for nothing then."""
+    answers = (
+        run.trigger_id for run in projection.queue if answered_token(run.trigger) is not None
+    )
+    return outcome.trigger_id in answers
+
+
+def _waits(parked: ParkedRun) -> SessionState:
+    return "suspended" if parked.run.pending is not None else "delegated"
+
+
+def _foremost(waiting: Sequence[SessionState], last: OutcomeRecord | None) -> SessionState:
+    """Whoever waits for a person goes before who waits for another agent, and that before ends."""
+    for state in ("suspended", "delegated"):
+        if state in waiting:
+            return state
     return "empty" if last is None else _STATES[last.stop_reason]
 
 

@@ -39,9 +39,10 @@ async def begin(
     """Append a graph with all that follows before its first effect, after `batch`.
 
     Where a call needs an approval the run is suspended instead, and nothing of the graph starts.
+    With no room to wait, such calls are refused.
     """
     graph = new_graph(record)
-    inspection = inspect(step, graph, new=True)
+    inspection = inspect(step, graph, asking=step.may_wait)
     if inspection.approvals:
         reason = "; ".join(dict.fromkeys(inspection.approvals.values()))
         return await suspend(step, batch, number=record.step, reason=reason, calls=record.calls)
@@ -52,7 +53,7 @@ async def begin(
         classes=inspection.classes,
         limit=max(step.policy.max_parallel_skill_calls, 1),
     )
-    checks = SkillInputValidation(graph_id=graph.graph_id, checks=inspection.checks)
+    checks = SkillInputValidation(graph_id=graph.graph_id, checks=tuple(inspection.checks))
     records = [*batch, record, checks, *begun.records]
     await step.commit([*records, *(next_call(step, records) if begun.finished else ())])
     return Begun(inspection, begun.starts)
@@ -68,19 +69,23 @@ async def run(step: Step, begun: Begun) -> OutcomeRecord | None:
     return await _ask_about_doubts(step, graph)
 
 
-async def resume(step: Step) -> OutcomeRecord | None:
-    """Settle what an interruption left of the open graph, and run it to its end."""
+async def resume(step: Step, begun: Sequence[str] = ()) -> OutcomeRecord | None:
+    """Settle what an interruption left of the open graph, and run it to its end.
+
+    `begun` are calls whose start is recorded and that this step has yet to make.
+    """
     graph = step.run.graph
     if graph is None:
         return None
     work, inspection = runner(step, graph).resume, inspect(step, graph)
-    await in_nursery(lambda nursery: work(nursery, inspection))
+    await in_nursery(lambda nursery: work(nursery, inspection, begun))
     return await _ask_about_doubts(step, graph)
 
 
 async def _ask_about_doubts(step: Step, graph: Graph) -> OutcomeRecord | None:
+    """Have the run wait for what people know, unless it is to end anyway."""
     doubts = graph.doubtful
-    if step.run.graph is None or not doubts:
+    if not doubts or runner(step, graph).caller.halted() is not None:
         return None
     names = ", ".join(f"{graph.nodes[i].call.name} ({i})" for i in doubts)
     return await suspend(
@@ -99,11 +104,10 @@ async def find_out(step: Step) -> tuple[Ended, ...]:
         return ()
     started = [n for n in graph.nodes.values() if n.status != "queued" and not n.settled]
     doubtful = [node for node in started if not node.traceless]
-    ended, _ = await runner(step, graph).settle(doubtful) if doubtful else ([], [])
-    return tuple(ended)
+    return await runner(step, graph).find_out(doubtful) if doubtful else ()
 
 
-def inspect(step: Step, graph: Graph, *, new: bool = False) -> Inspection:
+def inspect(step: Step, graph: Graph, *, asking: bool = False) -> Inspection:
     """Look at the calls of a graph that have not been started."""
     return Inspector(
         tenant=step.session.backing.ledger.tenant,
@@ -114,7 +118,7 @@ def inspect(step: Step, graph: Graph, *, new: bool = False) -> Inspection:
         skills=step.services.skills,
         profile=step.profile,
         now_ms=step.now_ms(),
-    ).inspect(graph, new=new)
+    ).inspect(graph, asking=asking)
 
 
 def runner(step: Step, graph: Graph) -> GraphRunner:
@@ -135,6 +139,7 @@ def runner(step: Step, graph: Graph) -> GraphRunner:
         deadline_ms=deadline_ms(run, step.policy),
         payload_bytes=step.session.backing.ledger.max_payload_bytes,
         cancelled=lambda: step.session.cancelled(run),
+        asks_people=step.policy.on_doubt == "suspend" and step.may_wait,
         clock=step.services.clock,
         ids=step.services.ids,
     )

@@ -79,12 +79,19 @@ class Step:
         """Unix time in milliseconds."""
         return self.services.clock.now_ms()
 
+    @property
+    def may_wait(self) -> bool:
+        """Whether the session has room for this run to wait for an answer."""
+        projection = self.session.projection
+        known = projection.waiting(self.run.trigger_id) is not None
+        return known or len(projection.parked) < PARKED_RUNS
+
     def able(self) -> frozenset[ActionKind]:
         """The actions that can be followed now."""
         able = set(_ALWAYS)
         if self.services.retrieval is not None and self.profile.memory.semantic_retrieval_limit > 0:
             able.add("memory_search")
-        if len(self.session.projection.parked) < PARKED_RUNS:
+        if self.may_wait:
             able.add("suspend")
             if self.profile.delegates and self.depth < self.profile.escalation.max_delegation_depth:
                 able.add("delegate")

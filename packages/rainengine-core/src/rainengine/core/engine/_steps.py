@@ -90,9 +90,10 @@ class Stepper:
         self.services.intake.check_agent(run)
         await session.commit(self.begin(session, run), run=run)
 
-    async def _close(self, session: OpenSession, effect: Close) -> OutcomeRecord:
+    async def _close(self, session: OpenSession, effect: Close) -> OutcomeRecord | None:
         step = Step(self.services, session, effect.run, self._policy(session, effect.run))
-        return await finish(step, [], effect.finish, steps=effect.run.steps)
+        await session.claim()
+        return await self.services.heartbeats.during(session, lambda: _end(step, effect.finish))
 
     async def _perform(
         self, session: OpenSession, effect: _InRun, policy: EnginePolicy
@@ -108,8 +109,7 @@ class Stepper:
 
 async def _do(step: Step, effect: _InRun) -> OutcomeRecord | None:
     if isinstance(effect, Finish):
-        found_out = await graphs.find_out(step)
-        return await finish(step, [], effect, steps=step.run.steps, found_out=found_out)
+        return await _end(step, effect)
     if isinstance(effect, RunGraph):
         return await graphs.resume(step)
     if isinstance(effect, FollowPlan):
@@ -118,6 +118,11 @@ async def _do(step: Step, effect: _InRun) -> OutcomeRecord | None:
     decided = await decide(step, effect)
     records = [*broken_plan(step.run), *decided.records]
     return await _record(step, records, decided.followed, decided.steps)
+
+
+async def _end(step: Step, end: Finish) -> OutcomeRecord:
+    found_out = await graphs.find_out(step)
+    return await finish(step, [], end, steps=step.run.steps, found_out=found_out)
 
 
 async def _record(

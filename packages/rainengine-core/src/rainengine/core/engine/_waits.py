@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from rainengine.core import codec
 from rainengine.core.engine._delegations import delegate
+from rainengine.core.engine._reservations import unused
 from rainengine.core.engine._services import Step
 from rainengine.core.kernel import delegation_review, graph_of
 from rainengine.core.records import (
@@ -41,7 +42,7 @@ async def hand_over(
 ) -> OutcomeRecord:
     """Append a delegation together with the row that carries it out; return the outcome."""
     records, outbox, outcome = delegate(step, number, action, automatic=automatic)
-    await step.commit([*batch, *records], outbox)
+    await step.commit([*unused(step), *batch, *records], outbox)
     return outcome
 
 
@@ -78,17 +79,22 @@ async def suspend(
         detail=reason,
         resume_token=pending.resume_token,
     )
-    await step.commit([*batch, pending, outcome])
+    await step.commit([*unused(step), *batch, pending, outcome])
     return outcome
 
 
 def hash_of(step: Step, calls: Sequence[PlannedSkillCall]) -> str:
     """Hash calls together with the versions that their skills have today."""
-    skills = step.services.skills
-    versions = [skills[c.name].manifest.version if c.name in skills else "" for c in calls]
+    versions = versions_of(step, calls)
     return codec.calls_hash(
         (call.name, version, call.args) for call, version in zip(calls, versions, strict=True)
     )
+
+
+def versions_of(step: Step, calls: Sequence[PlannedSkillCall]) -> tuple[str, ...]:
+    """Return the version of each call's skill, empty where there is no such skill."""
+    skills = step.services.skills
+    return tuple(skills[c.name].manifest.version if c.name in skills else "" for c in calls)
 
 
 def requester(trigger: Trigger) -> str | None:

@@ -172,13 +172,9 @@ def _call_skills(action: CallSkills, trigger_id: str, step: int) -> Followed:
     return Followed(graph=graph_of(action.calls, trigger_id, step))
 
 
-def graph_of(
-    calls: Sequence[PlannedSkillCall], trigger_id: str, step: int, *, approved: bool = False
-) -> ToolExecutionGraph:
+def graph_of(calls: Sequence[PlannedSkillCall], trigger_id: str, step: int) -> ToolExecutionGraph:
     """The graph of a step's calls; each of them has an id in it."""
-    return ToolExecutionGraph(
-        graph_id=f"{trigger_id}:{step}", step=step, calls=with_ids(calls), approved=approved
-    )
+    return ToolExecutionGraph(graph_id=f"{trigger_id}:{step}", step=step, calls=with_ids(calls))
 
 
 def _wait(action: Suspend | Delegate, trigger_id: str, step: int) -> Followed:

@@ -32,4 +32,6 @@ from rainengine.core.projection._state import World as World
 from rainengine.core.projection._state import answered_token as answered_token
 from rainengine.core.projection._tools import new_graph as new_graph
 from rainengine.core.projection._tools import score as score
+from rainengine.core.projection._waiting import is_left_over as is_left_over
+from rainengine.core.projection._waiting import still_parked as still_parked
 from rainengine.core.projection._world import RECALLED as RECALLED

@@ -8,9 +8,14 @@ import attrs
 
 from rainengine.core.projection._learning import observed
 from rainengine.core.projection._spending import forfeit_reservation
-from rainengine.core.projection._state import Run, SessionProjection, WindowItem
+from rainengine.core.projection._state import (
+    Run,
+    SessionProjection,
+    WindowItem,
+    answered_token,
+)
 from rainengine.core.projection._waiting import give_up, park
-from rainengine.core.projection._window import add_to_window, tell
+from rainengine.core.projection._window import add_input, add_to_window, tell
 from rainengine.core.records import (
     PAUSES,
     Action,
@@ -66,12 +71,8 @@ def _trigger_intent(
         return
     run = state.run = state.queue.pop(position)
     run.started_at_ms = entry.occurred_at_ms
-    add_to_window(
-        state,
-        WindowItem(
-            sequence=sequence, role="input", trigger_id=run.trigger_id, trigger=run.trigger
-        ),
-    )
+    if answered_token(run.trigger) is None:  # an answer is heard where it resumes a run
+        add_input(state, run, sequence)
 
 
 def _cancel_request(state: SessionProjection, record: CancelRequest, *_: object) -> None:
@@ -145,6 +146,8 @@ def _outcome(
     run = state.run
     if run is not None and run.trigger_id == record.trigger_id:
         state.run = None
+        if answered_token(run.trigger) is not None:
+            return  # it was refused, and that is all
         forfeit_reservation(state, run)
         if record.stop_reason in PAUSES and record.resume_token is not None:
             park(state, run, record.resume_token, entry.occurred_at_ms)

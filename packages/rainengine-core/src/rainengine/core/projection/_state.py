@@ -70,12 +70,15 @@ class Node:
 
 @attrs.define(kw_only=True)
 class Graph:
-    """The tool graph that is being run; nodes are in the provider's order."""
+    """The tool graph that is being run; nodes are in the provider's order.
+
+    `approved` are the versions of skills that a person let run, by call id.
+    """
 
     graph_id: str
     step: int
     nodes: dict[str, Node]
-    approved: bool = False
+    approved: dict[str, str] = attrs.field(factory=dict[str, str])
 
     @property
     def doubtful(self) -> list[str]:
@@ -321,10 +324,10 @@ class SessionProjection:
         awaited = None if head is None else self.parked.get(answered_token(head.trigger) or "")
         return next(cancelled, None) or (head if awaited is None else awaited.run)
 
-    def parked_run(self, trigger_id: str) -> Run | None:
+    def waiting(self, trigger_id: str) -> ParkedRun | None:
         """The run of this trigger, if it waits for an answer."""
-        runs = (parked.run for parked in self.parked.values())
-        return next((run for run in runs if run.trigger_id == trigger_id), None)
+        runs = self.parked.values()
+        return next((parked for parked in runs if parked.run.trigger_id == trigger_id), None)
 
 
 def answered_token(trigger: Trigger) -> str | None:

@@ -39,8 +39,13 @@ def new_graph(record: ToolExecutionGraph) -> Graph:
         graph_id=record.graph_id,
         step=record.step,
         nodes={call.call_id: Node(call=call) for call in record.calls},
-        approved=record.approved,
+        approved=_approved(record),
     )
+
+
+def _approved(record: ToolExecutionGraph) -> dict[str, str]:
+    versions = zip(record.calls, record.approved_versions, strict=False)
+    return {call.call_id: version for call, version in versions}
 
 
 def _graph(
@@ -56,13 +61,17 @@ def _graph(
     add_to_window(state, item)
 
 
-def _open_graph(state: SessionProjection, graph_id: str) -> Graph | None:
-    graph = state.run.graph if state.run is not None else None
-    return graph if graph is not None and graph.graph_id == graph_id else None
+def _open_graph(state: SessionProjection, graph_id: str) -> tuple[Run, Graph] | tuple[None, None]:
+    """Return the graph with its run: the active one, or one that ends while it waits."""
+    runs = (state.run, *(parked.run for parked in state.parked.values()))
+    for run in runs:
+        if run is not None and run.graph is not None and run.graph.graph_id == graph_id:
+            return run, run.graph
+    return None, None
 
 
 def _issued(state: SessionProjection, record: ToolCalls, *_: object) -> None:
-    graph = _open_graph(state, record.graph_id)
+    graph = _open_graph(state, record.graph_id)[1]
     if graph is None:
         return
     for call in record.calls:
@@ -73,7 +82,7 @@ def _issued(state: SessionProjection, record: ToolCalls, *_: object) -> None:
 
 
 def _checkpoint(state: SessionProjection, record: ToolNodeCheckpoint, *_: object) -> None:
-    graph = _open_graph(state, record.graph_id)
+    graph = _open_graph(state, record.graph_id)[1]
     if graph is None:
         return
     for change in record.nodes:
@@ -85,7 +94,7 @@ def _checkpoint(state: SessionProjection, record: ToolNodeCheckpoint, *_: object
 def _result(
     state: SessionProjection, record: ToolResult, sequence: int, entry: NewRecord | StoredRecord
 ) -> None:
-    run, graph = state.run, _open_graph(state, record.graph_id)
+    run, graph = _open_graph(state, record.graph_id)
     if run is None or graph is None or graph.nodes[record.call_id].settled:
         return
     node = graph.nodes[record.call_id]

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from rainengine.core.projection._spending import reserve, settle_delegation
 from rainengine.core.projection._state import SPENT_TOKENS, ParkedRun, Run, SessionProjection
-from rainengine.core.projection._window import tell
+from rainengine.core.projection._window import add_input, tell
 from rainengine.core.records import (
     ApprovalResolution,
     Delegation,
     DelegationResolved,
     JsonObject,
     JsonValue,
+    KernelEventRecord,
     NewRecord,
+    OutcomeRecord,
     PendingApproval,
     Record,
     StoredRecord,
+    TriggerIntent,
 )
 
 
@@ -48,7 +52,7 @@ def _resolution(
 ) -> None:
     parked = _unpark(state, record.resume_token)
     if parked is not None:
-        _resume(state, parked, entry.occurred_at_ms)
+        _resume(state, parked, sequence, entry.occurred_at_ms)
 
 
 def _delegation(state: SessionProjection, record: Delegation, sequence: int, entry: object) -> None:
@@ -60,12 +64,14 @@ def _delegation(state: SessionProjection, record: Delegation, sequence: int, ent
     tell(state, sequence, {"event": "delegated", "to": record.target.stream, "task": task})
 
 
-def resolve_delegation(state: SessionProjection, event: DelegationResolved, at_ms: int) -> None:
+def resolve_delegation(
+    state: SessionProjection, event: DelegationResolved, sequence: int, at_ms: int
+) -> None:
     """Take in that handed-over work came back: its run goes on."""
     parked = _unpark(state, event.correlation_id)
     if parked is not None:
         settle_delegation(state, parked.run, event.cost_micros, event.tokens)
-        _resume(state, parked, at_ms)
+        _resume(state, parked, sequence, at_ms)
 
 
 def park(state: SessionProjection, run: Run, token: str, at_ms: int) -> None:
@@ -90,10 +96,42 @@ def _unpark(state: SessionProjection, token: str) -> ParkedRun | None:
     return state.parked.pop(token, None)
 
 
-def _resume(state: SessionProjection, parked: ParkedRun, at_ms: int) -> None:
-    run = state.run = parked.run
+def _resume(state: SessionProjection, parked: ParkedRun, sequence: int, at_ms: int) -> None:
+    answer, run = state.run, parked.run
+    if answer is not None:
+        add_input(state, answer, sequence)
+    state.run = run
     run.suspended_ms += max(at_ms - parked.since_ms, 0)
     run.pending = run.delegation = None
+
+
+def is_left_over(state: SessionProjection, batch: Sequence[Record] = ()) -> bool:
+    """Whether there is something to do behind a run that `batch` ends."""
+    begun = {record.trigger_id for record in batch if isinstance(record, TriggerIntent)}
+    ended = {record.trigger_id for record in batch if isinstance(record, OutcomeRecord)}
+    queued = (run.trigger_id for run in state.queue)
+    called_off = (
+        parked.run.trigger_id
+        for parked in state.parked.values()
+        if parked.run.cancel_reason is not None
+    )
+    return any(i not in begun for i in queued) or any(i not in ended for i in called_off)
+
+
+def still_parked(state: SessionProjection, batch: Sequence[Record] = ()) -> list[ParkedRun]:
+    """Return the runs that wait for an answer, and still will behind `batch`."""
+    spent = {record.resume_token for record in batch if isinstance(record, ApprovalResolution)}
+    spent |= {
+        record.event.correlation_id
+        for record in batch
+        if isinstance(record, KernelEventRecord) and isinstance(record.event, DelegationResolved)
+    }
+    ended = {record.trigger_id for record in batch if isinstance(record, OutcomeRecord)}
+    return [
+        parked
+        for token, parked in state.parked.items()
+        if token not in spent and parked.run.trigger_id not in ended
+    ]
 
 
 WAITING_FOLDS: dict[type[Record], Any] = {

@@ -27,7 +27,7 @@ def _event(
     if change is not None:
         change(state.world, event, entry.occurred_at_ms)
     if isinstance(event, r.DelegationResolved):
-        resolve_delegation(state, event, entry.occurred_at_ms)
+        resolve_delegation(state, event, sequence, entry.occurred_at_ms)
     elif isinstance(event, r.MemoryArchived):
         tell(state, sequence, {"event": "kept_in_memory", "content": event.content})
     elif isinstance(event, r.ObservationAppended) and event.source == RECALLED:

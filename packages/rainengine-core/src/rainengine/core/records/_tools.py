@@ -20,14 +20,20 @@ NodeStatus: TypeAlias = Literal[
 class ToolExecutionGraph(Record):
     """The tool calls of one step, with call ids that are unique within it.
 
-    `approved`: a person let them run.
+    Where a person let them run, `approved_versions` are those that their skills had then, one a
+    call, empty for a skill that was not there.
     """
 
     kind: ClassVar[str] = "tool_execution_graph"
     graph_id: str
     step: int
     calls: tuple[PlannedSkillCall, ...]
-    approved: bool = False
+    approved_versions: tuple[str, ...] = ()
+
+    @property
+    def approved(self) -> bool:
+        """Whether a person let them run."""
+        return bool(self.approved_versions)
 
 
 @attrs.frozen(kw_only=True)

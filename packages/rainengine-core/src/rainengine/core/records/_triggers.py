@@ -113,13 +113,15 @@ class Approval(Trigger):
     """Somebody answered a suspended run.
 
     `approver` is who, as the host knows it. `edited_args` replace the arguments of pending calls,
-    by call id; only what is approved can be edited.
+    by call id; only what is approved can be edited. The model is told the `comment`, and not the
+    `metadata`.
     """
 
     resume_token: str
     decision: Literal["approved", "rejected"]
     approver: str = ""
     edited_args: JsonObject | None = None
+    comment: str = ""
     metadata: JsonValue = None
     type: Literal["approval"] = attrs.field(default="approval", init=False, repr=False)
 

@@ -60,6 +60,7 @@ class Caller:
     deadline_ms: int
     payload_bytes: int
     cancelled: Callable[[], str | None]
+    asks_people: bool
     clock: Clock
     ids: IdSource
 
@@ -73,7 +74,7 @@ class Caller:
     def asks_about(self, call: Ended) -> bool:
         """Whether people are to be asked what became of a call that has ended like this."""
         doubt = call.failure is not None and call.failure.kind == "unknown_outcome"
-        return doubt and self.policy.on_doubt == "suspend"
+        return doubt and self.asks_people and self.halted() is None
 
     def runs_in_transactions(self, node: Node) -> bool:
         """Whether this is how the call is to be made."""
@@ -171,8 +172,12 @@ class Caller:
 
     def _limits(self, skill: AnySkill) -> Limits:
         own = skill.manifest.resource_policy.timeout_ms
-        limit_ms = max(min(own, self.policy.max_tool_timeout_ms, self._remaining_ms()), 1)
-        return Limits(timeout_s=limit_ms / 1000, value_bytes=value_bytes(self.payload_bytes))
+        return self._within(min(own, self.policy.max_tool_timeout_ms, self._remaining_ms()))
+
+    def _within(self, limit_ms: int) -> Limits:
+        return Limits(
+            timeout_s=max(limit_ms, 1) / 1000, value_bytes=value_bytes(self.payload_bytes)
+        )
 
     # After an interruption.
 
@@ -192,6 +197,25 @@ class Caller:
         return Ended(
             call_id=node.call.call_id, failure=_interrupted(node, skill), attempts=node.attempt
         )
+
+    async def find_out(self, node: Node) -> Ended | None:
+        """Return what became of a call that is not to be made again; None where nobody knows.
+
+        The run is ending, maybe as its time is over: its skill may take its own time to answer.
+        """
+        skill = self.skills.get(node.call.name)
+        if skill is None:
+            return None
+        own = skill.manifest.resource_policy.timeout_ms
+        limits = self._within(min(own, self.policy.max_tool_timeout_ms))
+        answer = await reconcile(skill, self.invocation(node, node.attempt), limits)
+        call_id, attempts = node.call.call_id, node.attempt
+        if isinstance(answer, Settled):
+            return Ended(call_id=call_id, value=answer.value, attempts=attempts)
+        if isinstance(answer, NotStarted):
+            never = failure("cancelled", "it was started, and did not happen")
+            return Ended(call_id=call_id, failure=never, attempts=attempts)
+        return None
 
 
 def _may_run_again(node: Node, skill: AnySkill) -> bool:

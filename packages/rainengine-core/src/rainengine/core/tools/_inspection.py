@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import attrs
 
 from rainengine.core import codec
-from rainengine.core.abc import AnySkill, AsksApproval
+from rainengine.core.abc import AnySkill
 from rainengine.core.kernel import CallFacts, approval_reason, refusal
 from rainengine.core.projection import Graph, Run, SessionProjection
 from rainengine.core.records import (
@@ -20,8 +21,10 @@ from rainengine.core.records import (
 )
 from rainengine.core.tools._arguments import argument_errors
 
+_REASON_CHARACTERS = 300
 
-@attrs.frozen(kw_only=True)
+
+@attrs.define(kw_only=True)
 class Inspection:
     """What was found of calls by their ids: checks, reasons against starting, calls as issued.
 
@@ -29,11 +32,11 @@ class Inspection:
     approved before anything of the graph may start.
     """
 
-    checks: tuple[InputCheck, ...]
-    refusals: Mapping[str, ToolFailure]
-    issued: Mapping[str, IssuedCall]
-    classes: Mapping[str, int]
-    approvals: Mapping[str, str]
+    checks: list[InputCheck] = attrs.field(factory=list[InputCheck])
+    refusals: dict[str, ToolFailure] = attrs.field(factory=dict[str, ToolFailure])
+    issued: dict[str, IssuedCall] = attrs.field(factory=dict[str, IssuedCall])
+    classes: dict[str, int] = attrs.field(factory=dict[str, int])
+    approvals: dict[str, str] = attrs.field(factory=dict[str, str])
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -49,50 +52,56 @@ class Inspector:
     profile: AgentProfile
     now_ms: int
 
-    def inspect(self, graph: Graph, *, new: bool = False) -> Inspection:
+    def inspect(self, graph: Graph, *, asking: bool = False) -> Inspection:
         """Inspect the calls of `graph` that have not been started.
 
-        Of a `new` graph calls may be found that need an approval, which can still be asked for.
-        Later, one that is not approved is refused.
+        One that needs an approval and has none is refused; where people can still be asked
+        (`asking`), it is told of instead, unless the call would come to nothing anyway.
         """
-        approvals: dict[str, str] = {}
-        checks: list[InputCheck] = []
-        refusals: dict[str, ToolFailure] = {}
-        issued: dict[str, IssuedCall] = {}
-        classes: dict[str, int] = {}
+        found = Inspection()
         tried = {n.call.name for n in graph.nodes.values() if n.status == "started"}
         for call_id, node in graph.nodes.items():
-            if node.status != "queued":
-                continue
-            facts = self._facts(node.call, tried=node.call.name in tried)
-            unapproved = None if graph.approved else self._approval_reason(node.call)
-            if unapproved is not None and not new:
-                facts = attrs.evolve(facts, approval=unapproved)
-            refused = refusal(facts, self.policy)
-            errors = facts.argument_errors
-            checks.append(
-                InputCheck(call_id=call_id, skill=node.call.name, valid=not errors, errors=errors)
-            )
-            if refused is not None:
-                refusals[call_id] = refused
-            elif facts.manifest is not None:
-                classes[call_id] = facts.manifest.resource_policy.priority_class
-                tried.add(node.call.name)
-                issued[call_id] = self._issue(graph.graph_id, node.call)
-                if unapproved is not None:
-                    approvals[call_id] = unapproved
-        return Inspection(
-            checks=tuple(checks),
-            refusals=refusals,
-            issued=issued,
-            classes=classes,
-            approvals=approvals,
-        )
+            if node.status == "queued":
+                self._look_at(graph, node.call, found, tried, asking=asking)
+        if found.approvals and found.refusals:
+            for call_id in _never_reached(graph, found.refusals):
+                found.approvals.pop(call_id, None)
+        return found
 
-    def _approval_reason(self, call: PlannedSkillCall) -> str | None:
-        skill = self.skills.get(call.name)
-        if skill is None:
-            return None
+    def _look_at(
+        self,
+        graph: Graph,
+        call: PlannedSkillCall,
+        found: Inspection,
+        tried: set[str],
+        *,
+        asking: bool,
+    ) -> None:
+        call_id, facts = call.call_id, self._facts(call, tried=call.name in tried)
+        errors = facts.argument_errors
+        found.checks.append(
+            InputCheck(call_id=call_id, skill=call.name, valid=not errors, errors=errors)
+        )
+        refused = refusal(facts, self.policy)
+        unapproved = None if refused is not None else self._unapproved(graph, call)
+        if unapproved is not None and not asking:
+            refused = refusal(attrs.evolve(facts, approval=unapproved), self.policy)
+        if refused is not None:
+            found.refusals[call_id] = refused
+        elif facts.manifest is not None:
+            found.classes[call_id] = facts.manifest.resource_policy.priority_class
+            found.issued[call_id] = self._issue(graph.graph_id, call)
+            tried.add(call.name)
+            if unapproved is not None:
+                found.approvals[call_id] = unapproved
+
+    def _unapproved(self, graph: Graph, call: PlannedSkillCall) -> str | None:
+        """Why the call needs an approval that it does not have, or None."""
+        skill = self.skills[call.name]
+        approved = graph.approved.get(call.call_id)
+        if approved is not None:
+            changed = approved != skill.manifest.version
+            return "its skill has changed since somebody approved it" if changed else None
         asked_for = _asked_for(skill, call)
         return approval_reason(
             skill.manifest, self.profile, native=skill.native, asked_for=asked_for
@@ -128,13 +137,30 @@ class Inspector:
         )
 
 
+def _never_reached(graph: Graph, refusals: Mapping[str, ToolFailure]) -> set[str]:
+    """Return the calls that need a refused one, or one that needs such a one."""
+    lost = set(refusals)
+    while True:
+        more = {
+            call_id
+            for call_id, node in graph.nodes.items()
+            if not lost.isdisjoint(node.call.depends_on)
+        }
+        if more <= lost:
+            return lost
+        lost |= more
+
+
 def _asked_for(skill: AnySkill, call: PlannedSkillCall) -> str | None:
-    if not isinstance(skill, AsksApproval):
+    ask: Any = getattr(skill, "approval_reason", None)  # of `abc.AsksApproval`
+    if ask is None:
         return None
     try:
-        reason: object = skill.approval_reason(codec.copy_json(call.args))
+        reason: object = ask(codec.copy_json(call.args))
     except Exception as error:  # noqa: BLE001  # a skill is somebody else's code
-        return f"{call.name} could not say whether it needs one: {codec.shown(error, repr)}"
+        told = codec.shown(error, repr)[:_REASON_CHARACTERS]
+        return f"{call.name} could not say whether it needs one: {told}"
     if reason is None or reason is False:
         return None
-    return reason if isinstance(reason, str) and reason else f"{call.name} asks for one"
+    told = codec.clean_text(reason)[:_REASON_CHARACTERS] if isinstance(reason, str) else ""
+    return told or f"{call.name} asks for one"

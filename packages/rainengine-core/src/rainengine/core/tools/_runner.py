@@ -112,17 +112,26 @@ class GraphRunner:
             if due is not None:
                 await self._run_enclosed(nursery, inspection, due)
 
-    async def resume(self, nursery: trio.Nursery, inspection: Inspection) -> None:
-        """Settle what an interruption left open, then run the graph to its end."""
+    async def resume(
+        self, nursery: trio.Nursery, inspection: Inspection, begun: Sequence[str] = ()
+    ) -> None:
+        """Settle what an interruption left open, then run the graph to its end.
+
+        `begun` are calls whose start is recorded, and that are made now for the first time.
+        """
         interrupted = [
             node
-            for node in self.graph.nodes.values()
-            if node.status != "queued" and not node.settled
+            for call_id, node in self.graph.nodes.items()
+            if node.status != "queued" and not node.settled and call_id not in begun
         ]
-        ended, restarts = await self.settle(interrupted)
+        if not interrupted and begun:
+            await self.run(nursery, inspection, begun)
+            return
+        ended, restarts = await self._settle(interrupted)
         step = self._schedule(inspection, ended, restarts=restarts)
-        await self.commit(step.records)
-        await self.run(nursery, inspection, step.starts)
+        if step.records:
+            await self.commit(step.records)
+        await self.run(nursery, inspection, (*begun, *step.starts))
 
     def _schedule(
         self,
@@ -138,7 +147,7 @@ class GraphRunner:
             ended=known, doubted=doubted, retried=retried, restarts=restarts
         )
 
-    async def settle(self, interrupted: Sequence[Node]) -> tuple[list[Ended], list[str]]:
+    async def _settle(self, interrupted: Sequence[Node]) -> tuple[list[Ended], list[str]]:
         """Find out how interrupted calls ended, and which may run again."""
         ended: list[Ended] = []
         restarts: list[str] = []
@@ -154,6 +163,18 @@ class GraphRunner:
             for node in interrupted:
                 nursery.start_soon(settle, node)
         return ended, restarts
+
+    async def find_out(self, interrupted: Sequence[Node]) -> tuple[Ended, ...]:
+        """Ask what became of interrupted calls that are not to run again; leave out the unknown."""
+        found: dict[str, Ended | None] = {}
+
+        async def find_out(node: Node) -> None:
+            found[node.call.call_id] = await self.caller.find_out(node)
+
+        async with trio.open_nursery() as nursery:
+            for node in interrupted:
+                nursery.start_soon(find_out, node)
+        return tuple(end for end in found.values() if end is not None)
 
     def scheduling(self, inspection: Inspection) -> Callable[..., Progress]:
         """Return `kernel.progress` for this graph, with everything given but what came in."""
