@@ -32,7 +32,9 @@ from rainengine.core.errors import EffectNotApplied as EffectNotApplied
 from rainengine.core.errors import ProviderError as ProviderError
 from rainengine.core.errors import RainEngineError as RainEngineError
 from rainengine.core.errors import SkillFailure as SkillFailure
+from rainengine.core.fallback import FallbackProvider as FallbackProvider
 from rainengine.core.inmemory import InMemoryLedger as InMemoryLedger
+from rainengine.core.inmemory import InMemoryRetrieval as InMemoryRetrieval
 from rainengine.core.inmemory import ScriptedProvider as ScriptedProvider
 from rainengine.core.kernel import apply_profile_patch as apply_profile_patch
 from rainengine.core.loop import RunResult as RunResult

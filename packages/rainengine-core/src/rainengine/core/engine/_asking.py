@@ -229,7 +229,7 @@ def storable(
 
     It has to leave a little of `cap` for the records that repeat it: a graph, an outcome.
     """
-    action: object = answer.action
+    action = cast(object, answer.action)
     if not isinstance(action, Action):
         return f"$: {type(action).__name__} is not an action"
     if isinstance(action, InvalidAnswer):

@@ -40,10 +40,11 @@ async def recall(step: Step, number: int, action: MemorySearch) -> list[Record]:
     found: JsonObject = {"query": query}
     try:
         hits = await _search(step, query, limit)
-        return _records(step, number, hits, found | {"hits": [_shown(hit) for hit in hits]})
+        found["hits"] = [_shown(hit) for hit in hits]
+        return _records(step, number, hits, found)
     except Exception as error:  # noqa: BLE001  # retrieval is somebody else's code
         why = codec.clean_text(told(error))[:_ERROR_CHARACTERS]
-        return _records(step, number, (), found | {"error": why})
+        return _records(step, number, (), {"query": query, "error": why})
 
 
 async def _search(step: Step, query: str, limit: int) -> Sequence[MemoryHit]:

@@ -160,6 +160,18 @@ _MESSAGES: dict[str, Callable[[WindowItem], list[r.ChatMessage]]] = {
 }
 
 
+def _quoted_text(part: r.TextPart) -> r.JsonValue:
+    return part.text
+
+
+def _quoted_json(part: r.JsonPart) -> r.JsonValue:
+    return part.value
+
+
+def _quoted_call(part: r.ToolCallPart) -> r.JsonValue:
+    return {"call_of": part.name, "call_id": part.call_id, "args": part.args}
+
+
 def _quoted_attachment(part: r.AttachmentPart) -> r.JsonValue:
     return {"attachment": part.attachment.name, "media_type": part.attachment.media_type}
 
@@ -172,9 +184,9 @@ def _quoted_result(part: r.ToolResultPart) -> r.JsonValue:
 
 
 _QUOTES: dict[type[r.Part], Callable[..., r.JsonValue]] = {
-    r.TextPart: lambda part: part.text,
-    r.JsonPart: lambda part: part.value,
+    r.TextPart: _quoted_text,
+    r.JsonPart: _quoted_json,
     r.AttachmentPart: _quoted_attachment,
-    r.ToolCallPart: lambda part: {"call_of": part.name, "call_id": part.call_id, "args": part.args},
+    r.ToolCallPart: _quoted_call,
     r.ToolResultPart: _quoted_result,
 }
