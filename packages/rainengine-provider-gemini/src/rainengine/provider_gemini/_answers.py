@@ -40,7 +40,7 @@ class Answer:
     def add(self, piece: object) -> str:
         """Take in a response, or a piece of one, and return the text that it brings."""
         try:
-            return self._add(object_in(piece))
+            return self._add(object_in("nothing" if piece is None else piece))
         except (TypeError, ValueError) as error:
             self._fault = error
             return ""
@@ -84,7 +84,7 @@ class Answer:
         called = [part for part in self._parts if "functionCall" in part]
         before: list[JsonValue] = []
         for part in self._parts[: self._parts.index(called[0])] if called else ():
-            before += _kept(part)
+            _keep(before, part)
         uses: list[ToolUse] = []
         for part in called:
             call = as_object(part["functionCall"]) or {}
@@ -107,16 +107,18 @@ def _use(name: str, call: Mapping[str, Any], opaque: str | None) -> ToolUse:
     )
 
 
-def _kept(part: Mapping[str, Any]) -> list[JsonValue]:
-    """What has to be sent back of a part that stands before a call: what was said or signed."""
-    signed = "thoughtSignature" in part
-    if not signed and (part.get("thought") or not part.get("text")):
-        return []
-    kept: JsonObject = {"text": part.get("text") or ""}
-    for name in ("thoughtSignature", "thought"):
-        if name in part:
-            kept[name] = part[name]
-    return [kept]
+def _keep(kept: list[JsonValue], part: Mapping[str, Any]) -> None:
+    """Add what has to be sent back of a part that stands before a call: said, or signed."""
+    text, signature = part.get("text") or "", part.get("thoughtSignature")
+    last = as_object(kept[-1]) if kept else None
+    if signature is not None:
+        thought: JsonObject = {"thought": True} if part.get("thought") else {}
+        kept.append({"text": text, "thoughtSignature": signature, **thought})
+    elif text and not part.get("thought"):
+        if last is not None and last.keys() == {"text"}:  # pieces of one
+            last["text"] += text
+        else:
+            kept.append({"text": text})
 
 
 def _said(parts: Iterable[Mapping[str, Any]]) -> str:

@@ -4,32 +4,30 @@ The SDK runs on trio only with a client of ours, which also carries the key: the
 Whatever it would do by itself beyond the one request is switched off: calling functions, going
 on where an answer is cut, trying again.
 
-It reads a stream by generators within generators. One that is left before its end is closed by
-the garbage collector, some time. So every stream is read to its end, and what is cancelled or
-fails does so in the innermost.
+Its streams are read to their ends: what is cancelled or fails (see `_events`) does so below it.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Sequence
-from contextlib import aclosing, asynccontextmanager, contextmanager
-from typing import Any, cast
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
 
 import attrs
 import httpx2
-import trio
 from google import genai
 from google.genai import errors, types
 
 from rainengine.core.errors import ProviderError
 from rainengine.core.records import JsonObject
 from rainengine.provider_gemini import _failures as failures
+from rainengine.provider_gemini._events import BadEvent, check_events
 from rainengine.provider_gemini._settings import GeminiSettings
 from rainengine.provider_gemini._transport import concealing
+from rainengine.provider_gemini._values import as_object
 
 _NO_KEY = "the HTTP client has the key"
 _CACHES_A_PAGE = 1000
-_AFTER_AN_ERROR_S = 1.0
 _ALONE: JsonObject = {
     "automaticFunctionCalling": {"disable": True},
     "automaticContinuation": False,
@@ -43,7 +41,9 @@ async def open_genai(settings: GeminiSettings) -> AsyncGenerator[GenaiTransport]
         max_connections=settings.max_connections,
         max_keepalive_connections=settings.max_connections,
     )
-    async with httpx2.AsyncClient(auth=_Auth(settings), limits=limits) as http:
+    hooks = {"response": [check_events]}
+    auth = _Auth(settings)
+    async with httpx2.AsyncClient(auth=auth, limits=limits, event_hooks=hooks) as http:
         options = types.HttpOptions(
             base_url=settings.base_url,
             api_version=settings.api_version,
@@ -96,13 +96,8 @@ class GenaiTransport:
             stream = await self._client.models.generate_content_stream(
                 model=model, contents=contents, config=config
             )
-            try:
-                async with aclosing(cast(AsyncGenerator[types.GenerateContentResponse], stream)):
-                    async for chunk in stream:
-                        take(_json(chunk))
-            except errors.APIError as error:
-                await _read_to_its_end(error)
-                raise
+            async for piece in stream:
+                take(_json(piece))
 
     async def embed(
         self, model: str, texts: Sequence[str], dimensions: int | None, timeout_s: float
@@ -144,6 +139,9 @@ class GenaiTransport:
             yield
         except ProviderError:
             raise
+        except BadEvent as error:
+            failure = _of_event(error, self._conceal)
+            raise failure from failures.presentable(error, self._conceal)
         except errors.APIError as error:
             raise _of_api_error(error, self._conceal) from failures.presentable(
                 error, self._conceal
@@ -176,15 +174,13 @@ def _json(model: types.GenerateContentResponse | types.CachedContent) -> JsonObj
     )
 
 
+def _of_event(error: BadEvent, conceal: Callable[[str], str]) -> ProviderError:
+    if error.body is None:
+        return failures.of_garbled(conceal(str(error)))
+    code = as_object(error.body["error"]) or {}
+    return failures.of_response(code.get("code", 0), error.body, {}, conceal)
+
+
 def _of_api_error(error: Any, conceal: Callable[[str], str]) -> ProviderError:  # noqa: ANN401
     headers: Any = getattr(error.response, "headers", None) or {}
     return failures.of_response(error.code, error.details, headers, conceal)
-
-
-async def _read_to_its_end(error: Any) -> None:  # noqa: ANN401  # untyped
-    """Read what the SDK has left of a stream in which there was an error."""
-    rest = cast(AsyncIterator[object] | None, getattr(error.response, "segment_iterator", None))
-    if rest is not None:
-        with trio.move_on_after(_AFTER_AN_ERROR_S):
-            async for _ in rest:
-                pass

@@ -84,15 +84,11 @@ class GeminiProvider:
             else:
                 await self._transport.stream(model, prepared.body, timeout_s, take)
         except ProviderError as error:
-            raise self._judged(error, prepared) from error
+            if prepared.used is None or error.kind != "configuration":
+                raise
+            self._caches.forget(prepared.used)  # it may have vanished, which looks like this
+            raise failures.of_lost_cache(error) from error
         return answer
-
-    def _judged(self, error: ProviderError, prepared: Prepared) -> ProviderError:
-        """Return the error; it is another one where it may come from a cache that has vanished."""
-        if prepared.used is None or error.kind != "configuration":
-            return error
-        self._caches.forget(prepared.used)
-        return failures.of_lost_cache(error)
 
     def _timeout_s(self, request: ProviderRequest) -> float:
         """How long the server may be silent: no longer than anybody waits for it."""
