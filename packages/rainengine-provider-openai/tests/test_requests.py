@@ -66,50 +66,47 @@ def test_chat_conversation(ask: Any, settings: Any) -> None:
     """Roles, texts, JSON, calls and results stand in chat completions as they were."""
     written = body(ask(*CONVERSATION), settings())
     second = written["messages"][8]["tool_calls"][0]["id"]
-    assert (
-        written["messages"]
-        == [
-            {"role": "system", "content": "You help."},
-            {"role": "user", "content": 'What is\n\n{"ü":1}'},
-            {
-                "role": "assistant",
-                "content": None,
-                "tool_calls": [
-                    {
-                        "id": "a",
-                        "type": "function",
-                        "function": {"name": "look_up", "arguments": '{"city":"Köln"}'},
-                    },
-                    {
-                        "id": "b",
-                        "type": "function",
-                        "function": {"name": tool_name("röntgen"), "arguments": "{}"},
-                    },
-                ],
-            },
-            {"role": "tool", "tool_call_id": "a", "content": '{"rain":true}'},
-            {
-                "role": "tool",
-                "tool_call_id": "b",
-                "content": '{"error":{"kind":"timeout","message":"slow"}}',
-            },
-            {"role": "system", "content": "Plan: see (step 2 of 3)"},
-            {"role": "assistant", "content": "It rains."},
-            {"role": "user", "content": "Again!"},
-            {
-                "role": "assistant",
-                "content": None,
-                "tool_calls": [
-                    {
-                        "id": second,
-                        "type": "function",
-                        "function": {"name": "look_up", "arguments": "{}"},
-                    }
-                ],
-            },
-            {"role": "tool", "tool_call_id": second, "content": "still"},
-        ]
-    )
+    assert written["messages"] == [
+        {"role": "system", "content": "You help."},
+        {"role": "user", "content": 'What is\n\n{"ü":1}'},
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [
+                {
+                    "id": "a",
+                    "type": "function",
+                    "function": {"name": "look_up", "arguments": '{"city":"Köln"}'},
+                },
+                {
+                    "id": "b",
+                    "type": "function",
+                    "function": {"name": tool_name("röntgen"), "arguments": "{}"},
+                },
+            ],
+        },
+        {"role": "tool", "tool_call_id": "a", "content": '{"rain":true}'},
+        {
+            "role": "tool",
+            "tool_call_id": "b",
+            "content": '{"error":{"kind":"timeout","message":"slow"}}',
+        },
+        {"role": "system", "content": "Plan: see (step 2 of 3)"},
+        {"role": "assistant", "content": "It rains."},
+        {"role": "user", "content": "Again!"},
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [
+                {
+                    "id": second,
+                    "type": "function",
+                    "function": {"name": "look_up", "arguments": "{}"},
+                }
+            ],
+        },
+        {"role": "tool", "tool_call_id": second, "content": "still"},
+    ]
     assert second not in ("a", "b")
 
 

@@ -52,12 +52,14 @@ class OpenAIProvider:
         return self._decision(stream.whole(ended=ended), request, wire)
 
     def quote(self, config: ProviderConfig, input_tokens: int) -> Quote | None:
-        """Return the most that a call may use; None without a known price and a bound."""
+        """Return the most that a call may use; None where nothing bounds the answer."""
         bound = config.max_tokens or self.settings.max_output_tokens
-        price = self._price(config.model or self.settings.model, input_tokens)
-        if bound is None or price is None:
+        if bound is None:
             return None
-        cost = cost_micros(price, input_tokens=input_tokens, output_tokens=bound)
+        price = self._price(config.model or self.settings.model, input_tokens)
+        cost = 0
+        if price is not None:
+            cost = cost_micros(price, input_tokens=input_tokens, output_tokens=bound)
         return Quote(input_tokens=input_tokens, output_tokens=bound, cost_micros=cost, price=price)
 
     async def generate_embeddings(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:

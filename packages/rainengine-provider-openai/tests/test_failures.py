@@ -1,0 +1,286 @@
+"""What becomes of errors: by status, by the API's word, by class, and what is advised."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from typing import Any
+
+import httpx2
+import openai
+import pytest
+
+from rainengine.core.errors import ProviderError
+from rainengine.core.settings import Secret
+from rainengine.model_servers import Cut, Failure, Hang, Reply, Reset, Send, SendUnframed
+from rainengine.provider_openai._advice import advised_wait_ms, should_retry
+from rainengine.provider_openai._failures import (
+    BY_CLASS,
+    BY_CODE,
+    BY_STATUS,
+    failure_of,
+    told_failure,
+    verdict_of,
+)
+
+REQUEST = httpx2.Request("POST", "http://test/v1")
+NOW = 1_790_000_000_000
+SECRET = Secret("sk-canary")
+
+
+def told(error: Exception) -> ProviderError:
+    """Return what the engine is told."""
+    return failure_of(error, secret=SECRET, now_ms=NOW)
+
+
+async def failed(on_stage: Any, ask: Any, turn: Any, *, stream: bool, **others: Any) -> Any:
+    """Have a call fail, and return what it failed with."""
+    async with on_stage([turn], **others) as stage:
+        provider = stage.provider
+        answering = (
+            provider.stream_action(ask(), [].append) if stream else provider.generate_action(ask())
+        )
+        with pytest.raises(ProviderError) as caught:
+            await answering
+    return caught.value
+
+
+# By the SDK, over HTTP.
+
+
+@pytest.mark.parametrize("status", [*BY_STATUS, 418, 451, 507, 529])
+async def test_a_status(on_stage: Any, ask: Any, api: Any, status: int) -> None:
+    """Each status, whole or streamed, is what the table says."""
+    wanted = BY_STATUS.get(status) or BY_STATUS[500 if status >= 500 else 400]
+    for stream in (False, True):
+        failure = Failure(status=status, message="so it is")
+        error = await failed(on_stage, ask, failure, stream=stream, api=api)
+        assert (error.kind, error.retryable) == (wanted.kind, wanted.retryable)
+        assert f"({status})" in str(error)
+        assert "so it is" in str(error)
+
+
+@pytest.mark.parametrize("code", BY_CODE)
+async def test_a_word_of_the_api(on_stage: Any, ask: Any, code: str) -> None:
+    """The API's own word counts more than the status."""
+    error = await failed(on_stage, ask, Failure(status=429, code=code), stream=False)
+    assert (error.kind, error.retryable) == (BY_CODE[code].kind, BY_CODE[code].retryable)
+
+
+BROKEN: dict[str, tuple[Reply, str, bool]] = {
+    "no answer": (Reply(moves=(Cut(),)), "transport", True),
+    "reset": (Reply(moves=(Reset(),)), "transport", True),
+    "half a body": (
+        Reply(headers={"content-length": "9"}, moves=(Send(b"{"), Cut())),
+        "transport",
+        True,
+    ),
+    "no HTTP": (Reply(moves=(Send(b""), SendUnframed(b"\0\0\0"), Cut())), "transport", True),
+    "no JSON": (
+        Reply(headers={"content-type": "application/json"}, moves=(Send(b"{"),)),
+        "invalid_response",
+        True,
+    ),
+    "a page": (
+        Reply(headers={"content-type": "text/html"}, moves=(Send(b"<html>"),)),
+        "invalid_response",
+        True,
+    ),
+    "nothing": (Reply(), "invalid_response", True),
+    "a redirect in circles": (
+        Reply(status=307, headers={"location": "/v1/chat/completions", "content-length": "0"}),
+        "configuration",
+        False,
+    ),
+}
+
+
+@pytest.mark.parametrize(("reply", "kind", "retryable"), BROKEN.values(), ids=BROKEN)
+async def test_a_broken_answer(
+    on_stage: Any, ask: Any, reply: Reply, kind: str, retryable: Any
+) -> None:
+    """Whatever comes instead of an answer is an error with its kind."""
+    error = await failed(on_stage, ask, reply, stream=False)
+    assert (error.kind, error.retryable) == (kind, retryable)
+
+
+STREAM = {"content-type": "text/event-stream"}
+CHUNK = Send(b'data: {"choices":[{"delta":{"content":"Once"}}]}\n\n')
+BROKEN_STREAMS: dict[str, tuple[Reply, str, bool]] = {
+    "broken off": (Reply(headers=STREAM, moves=(CHUNK,)), "transport", True),
+    "cut": (Reply(headers=STREAM, moves=(CHUNK, Cut())), "transport", True),
+    "reset": (Reply(headers=STREAM, moves=(CHUNK, Reset())), "transport", True),
+    "a broken chunk": (
+        Reply(headers=STREAM, moves=(CHUNK, SendUnframed(b"zz\r\n"), Cut())),
+        "transport",
+        True,
+    ),
+    "half an event": (
+        Reply(headers=STREAM, moves=(CHUNK, Send(b'data: {"choi'))),
+        "invalid_response",
+        True,
+    ),
+    "no JSON": (
+        Reply(headers=STREAM, moves=(CHUNK, Send(b"data: {\n\n"), Hang())),
+        "invalid_response",
+        True,
+    ),
+    "an error told": (
+        Reply(
+            headers=STREAM,
+            moves=(CHUNK, Send(b'data: {"error":{"code":"server_error"}}\n\n'), Hang()),
+        ),
+        "internal",
+        True,
+    ),
+    "whole": (Reply.of_json({"choices": []}), "configuration", False),
+}
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind", "retryable"), BROKEN_STREAMS.values(), ids=BROKEN_STREAMS
+)
+async def test_a_broken_stream(
+    on_stage: Any, ask: Any, reply: Reply, kind: str, retryable: Any
+) -> None:
+    """A stream that ends or breaks before its answer is an error, whatever came before."""
+    error = await failed(on_stage, ask, reply, stream=True)
+    assert (error.kind, error.retryable) == (kind, retryable)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_endpoint_that_is_silent(on_stage: Any, ask: Any, *, stream: bool) -> None:
+    """Who says nothing for as long as the settings allow has not answered in time."""
+    moves = (Hang(),) if not stream else (CHUNK, Hang())
+    reply = Reply(headers=STREAM, moves=moves)
+    error = await failed(on_stage, ask, reply, stream=stream, timeout_s=0.05)
+    assert (error.kind, error.retryable) == ("timeout", True)
+
+
+async def test_nobody_listens(settings: Any, ask: Any, on_stage: Any) -> None:
+    """An endpoint that is not there is a failure of transport."""
+    async with on_stage() as stage:
+        provider = stage.provider
+        await stage.server.until(lambda it: it.open_connections == 0)
+        gone = stage.server.url
+    from rainengine.provider_openai import open_openai_provider
+
+    async with open_openai_provider(settings(base_url=f"{gone}/v1")) as provider:
+        with pytest.raises(ProviderError) as caught:
+            await provider.generate_action(ask())
+    assert (caught.value.kind, caught.value.retryable) == ("transport", True)
+
+
+# By class.
+
+OF_THE_SDK = sorted(
+    name
+    for name, one in list(vars(openai).items())
+    if inspect.isclass(one) and issubclass(one, Exception) and not name.startswith("_")
+)
+
+
+@pytest.mark.parametrize("name", OF_THE_SDK)
+def test_a_class_of_the_sdk(name: str) -> None:
+    """Every error class that the SDK exports is a row of the table, or of a kind that is."""
+    cls: Any = getattr(openai, name)
+    error = cls.__new__(cls)
+    verdict = verdict_of(error)
+    rows = {one.__name__ for one in cls.__mro__} & BY_CLASS.keys()
+    status = getattr(cls, "status_code", None)
+    assert rows - {"Exception"} or issubclass(cls, ValueError)
+    if isinstance(status, int):
+        assert verdict == BY_STATUS[status]
+
+
+CLASSES: list[tuple[Exception, str, bool]] = [
+    (openai.APITimeoutError(REQUEST), "timeout", True),
+    (openai.APIConnectionError(request=REQUEST), "transport", True),
+    (openai.APIError("x", REQUEST, body=None), "internal", True),
+    (openai.APIError("x", REQUEST, body={"type": "rate_limit_error"}), "rate_limited", True),
+    (openai.OpenAIError("x"), "configuration", False),
+    (httpx2.ReadTimeout("x"), "timeout", True),
+    (httpx2.ReadError("x"), "transport", True),
+    (json.JSONDecodeError("x", "", 0), "invalid_response", True),
+    (RuntimeError("x"), "internal", False),
+]
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "retryable"), CLASSES, ids=[type(one[0]).__name__ for one in CLASSES]
+)
+def test_an_error_without_a_status(error: Exception, kind: str, retryable: Any) -> None:
+    """An error is what its class, or the nearest of its bases in the table, says."""
+    assert (told(error).kind, told(error).retryable) == (kind, retryable)
+    assert type(error).__name__ in str(told(error))
+
+
+def test_an_error_of_ours_stays() -> None:
+    """A `ProviderError` passes through."""
+    error = ProviderError("x", kind="internal", retryable=False)
+    assert told(error) is error
+
+
+def test_a_long_message_is_cut() -> None:
+    """What an endpoint says is told in short."""
+    assert len(str(told(RuntimeError("x" * 9999)))) == 400
+    assert len(str(told_failure({"message": "x" * 9999}))) == 400
+
+
+# Advice.
+
+
+@pytest.mark.parametrize(
+    ("headers", "wait_ms"),
+    [
+        ({}, None),
+        ({"retry-after": "3"}, 3_000),
+        ({"retry-after": "0.25"}, 250),
+        ({"retry-after": "-1"}, 0),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "nan"}, None),
+        ({"retry-after": "inf"}, None),
+        ({"retry-after": "999999999"}, 86_400_000),
+        ({"retry-after": "Mon, 21 Sep 2026 14:13:25 GMT"}, 5_000),
+        ({"retry-after": "Mon, 21 Sep 2026 14:13:00 GMT"}, 0),
+        ({"retry-after-ms": "120.5", "retry-after": "3"}, 121),
+        ({"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "6m0s"}, 360_000),
+        ({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "120ms"}, 120),
+        ({"x-ratelimit-remaining-requests": "7", "x-ratelimit-reset-requests": "120ms"}, None),
+        (
+            {
+                "x-ratelimit-remaining-requests": "0",
+                "x-ratelimit-reset-requests": "1s",
+                "x-ratelimit-remaining-tokens": "0",
+                "x-ratelimit-reset-tokens": "1.5s",
+            },
+            1_500,
+        ),
+    ],
+)
+def test_how_long_to_wait(headers: dict[str, str], wait_ms: int | None) -> None:
+    """The endpoint's advice, in whichever header it stands, bounded by a day."""
+    assert advised_wait_ms(headers, NOW) == wait_ms
+
+
+@pytest.mark.parametrize(
+    ("headers", "default", "retry"),
+    [
+        ({}, True, True),
+        ({}, False, False),
+        ({"x-should-retry": "false"}, True, False),
+        ({"x-should-retry": "true"}, False, True),
+        ({"x-should-retry": "maybe"}, True, True),
+    ],
+)
+def test_whether_to_retry(headers: dict[str, str], *, default: bool, retry: bool) -> None:
+    """The endpoint may say that asking again makes sense, or none."""
+    assert should_retry(headers, default=default) == retry
+
+
+async def test_a_rate_limit(on_stage: Any, ask: Any, api: Any) -> None:
+    """A rate limit comes with the endpoint's advice."""
+    failure = Failure(status=429, headers={"retry-after": "2"})
+    for stream in (False, True):
+        error = await failed(on_stage, ask, failure, stream=stream, api=api)
+        assert (error.kind, error.retryable, error.retry_after_ms) == ("rate_limited", True, 2_000)
