@@ -248,7 +248,7 @@ class Theatre:
         tokens = [pending.resume_token for pending in await stage.records(PendingApproval)]
         assert self.model.token not in tokens
         for made in await stage.records(Delegation):
-            assert made.granted_scopes == ()
+            assert (made.target.stream, made.granted_scopes) == ("helpers", ())
             assert made.correlation_id != self.model.token
         usage = (await stage.replayed()).usage
         assert usage.cost_micros >= 0
