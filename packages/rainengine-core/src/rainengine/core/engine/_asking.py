@@ -13,7 +13,6 @@ from rainengine.core.abc import (
     InvalidAnswer,
     ProviderDecision,
     ProviderRequest,
-    StreamingProvider,
 )
 from rainengine.core.engine._services import Services
 from rainengine.core.engine._streaming import Sender
@@ -79,11 +78,11 @@ async def _ask(
 
 
 async def _answer(services: Services, request: ProviderRequest) -> ProviderDecision:
-    provider, on_delta = services.provider, services.on_delta
-    if on_delta is None or request.purpose != "act" or not isinstance(provider, StreamingProvider):
-        return await provider.generate_action(request)
+    streaming, on_delta = services.streaming, services.on_delta
+    if streaming is None or on_delta is None or request.purpose != "act":
+        return await services.provider.generate_action(request)
     with Sender.to(on_delta, request.context) as send:
-        return await provider.stream_action(request, send)
+        return await streaming.stream_action(request, send)
 
 
 def told(error: Exception) -> str:

@@ -32,8 +32,8 @@ _NOTHING = Quote(input_tokens=0, output_tokens=0, cost_micros=0)
 
 def _quote(step: Step, config: ProviderConfig, input_tokens: int) -> Quote | None:
     """Raises `ProviderError` where the provider says what cannot be."""
-    provider = step.services.provider
-    if isinstance(provider, PricedProvider):
+    provider = step.services.priced
+    if provider is not None:
         quote = _sound(_asked(provider, config, input_tokens))
         if quote is not None:
             return quote
@@ -67,7 +67,7 @@ def _bounds_tokens(step: Step) -> bool:
 
 
 def _may_reserve(step: Step) -> bool:
-    if isinstance(step.services.provider, PricedProvider):
+    if step.services.priced is not None:
         return True
     return step.run.provider.max_tokens is not None and _bounds_tokens(step)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from typing import Any, TypeAlias, TypeVar, cast
 
 import attrs
 
@@ -16,7 +16,9 @@ from rainengine.core.abc import (
     ModelPlanner,
     OutboxItem,
     Planner,
+    PricedProvider,
     Retrieval,
+    StreamingProvider,
 )
 from rainengine.core.engine._heartbeats import Heartbeats
 from rainengine.core.engine._intake import Intake
@@ -26,12 +28,31 @@ from rainengine.core.kernel import ContextBuilder
 from rainengine.core.projection import PARKED_RUNS, Run
 from rainengine.core.records import AgentProfile, EnginePolicy, Record
 
+T = TypeVar("T")
+
 OnDelta: TypeAlias = Callable[[TextDelta], None]
 """Takes a piece of an answer as the model makes it. Called in the engine's task: be quick."""
 
 _ALWAYS: frozenset[ActionKind] = frozenset(
     {"respond", "yield", "continue", "plan", "call_skills", "memory_archive"}
 )
+
+
+def _priced(services: Services) -> PricedProvider | None:
+    return services.provider if isinstance(services.provider, PricedProvider) else None
+
+
+def _streaming(services: Services) -> StreamingProvider | None:
+    return services.provider if isinstance(services.provider, StreamingProvider) else None
+
+
+def _asking_planner(services: Services) -> ModelPlanner | None:
+    return services.planner if isinstance(services.planner, ModelPlanner) else None
+
+
+def _found(capability: Callable[[Services], T]) -> T:
+    factory: Any = attrs.Factory(capability, takes_self=True)
+    return cast(T, factory)
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -49,11 +70,10 @@ class Services:
     clock: Clock
     ids: IdSource
     heartbeats: Heartbeats = attrs.field(factory=Heartbeats, init=False)
-
-    @property
-    def asking_planner(self) -> ModelPlanner | None:
-        """The planner, if it asks the model."""
-        return self.planner if isinstance(self.planner, ModelPlanner) else None
+    # What the provider and the planner can do is found once: to ask a protocol takes 30 µs.
+    priced: PricedProvider | None = attrs.field(init=False, default=_found(_priced))
+    streaming: StreamingProvider | None = attrs.field(init=False, default=_found(_streaming))
+    asking_planner: ModelPlanner | None = attrs.field(init=False, default=_found(_asking_planner))
 
 
 @attrs.define(eq=False)
