@@ -9,6 +9,7 @@ import attrs
 import pytest
 import trio
 
+from rainengine.core.environment import SystemClock
 from rainengine.core.errors import ProviderError
 from rainengine.core.records import (
     Attachment,
@@ -17,6 +18,7 @@ from rainengine.core.records import (
     CallSkills,
     ChatMessage,
     EnginePolicy,
+    ProviderConfig,
     Respond,
     SkillManifest,
     TextPart,
@@ -40,7 +42,7 @@ from rainengine.model_servers import (
     gemini_error,
     held,
 )
-from rainengine.provider_gemini import GeminiProvider
+from rainengine.provider_gemini import GeminiProvider, GeminiSettings
 
 KEY = "canary-3f9a"
 SIGNATURE = "/+8="
@@ -151,17 +153,17 @@ ERRORS: list[tuple[Turn, tuple[Any, ...]]] = [
     (Failure(status=403), ("configuration", False, None)),
     (Failure(status=404), ("configuration", False, None)),
     (Failure(status=408, code="-"), ("timeout", True, None)),
-    (Failure(status=409), ("transport", True, None)),
+    (Failure(status=409), ("internal", True, None)),
     (Failure(status=413, code="-"), ("configuration", False, None)),
     (Failure(status=429), ("rate_limited", True, None)),
     (Failure(status=429, headers={"retry-after": "7"}), ("rate_limited", True, 7000)),
     (Failure(status=499), ("transport", True, None)),
-    (Failure(status=500), ("transport", True, None)),
+    (Failure(status=500), ("internal", True, None)),
     (Failure(status=501), ("configuration", False, None)),
-    (Failure(status=502, code="-"), ("transport", True, None)),
-    (Failure(status=503, headers={"retry-after": "0.5"}), ("transport", True, 500)),
+    (Failure(status=502, code="-"), ("internal", True, None)),
+    (Failure(status=503, headers={"retry-after": "0.5"}), ("internal", True, 500)),
     (Failure(status=504), ("timeout", True, None)),
-    (Failure(status=599, code="-"), ("transport", True, None)),
+    (Failure(status=599, code="-"), ("internal", True, None)),
     (Failure(status=418, code="-"), ("configuration", False, None)),
     (
         gemini_error(
@@ -187,9 +189,9 @@ ERRORS: list[tuple[Turn, tuple[Any, ...]]] = [
     ),
     (
         Reply(status=502, headers={"content-type": "text/html"}, moves=[Send(b"<html>")]),
-        ("transport", True, None),
+        ("internal", True, None),
     ),
-    (Reply(status=500, moves=[]), ("transport", True, None)),
+    (Reply(status=500, moves=[]), ("internal", True, None)),
     (
         Reply(headers={"content-type": "application/json"}, moves=[Send(b"{")]),
         ("invalid_response", True, None),
@@ -266,7 +268,7 @@ async def test_error_in_a_stream(serving: Any, asking: Any) -> None:
     async with serving(script, max_connections=1) as (_, provider):
         error = await failure(provider, asking(), stream=True)
         decision = await provider.stream_action(asking(), lambda _: None)
-    assert ("transport", True) == (error.kind, error.retryable)
+    assert ("internal", True) == (error.kind, error.retryable)
     assert Respond("ok") == decision.action
 
 
@@ -446,7 +448,7 @@ async def test_files_are_found(serving: Any, asking: Any, sdk: str) -> None:
     file = Attachment(name="a.pdf", media_type="application/pdf", blob=blob)
     message = ChatMessage("user", (TextPart("Read"), AttachmentPart(file)))
 
-    async def resolve(attachment: Attachment) -> str | None:
+    async def resolve(attachment: Attachment) -> str:
         await trio.lowlevel.checkpoint()
         return f"https://files/{attachment.name}"
 
@@ -459,17 +461,33 @@ async def test_files_are_found(serving: Any, asking: Any, sdk: str) -> None:
     }
 
 
+async def test_file_is_read(serving: Any, asking: Any, sdk: str) -> None:
+    """A file whose bytes are found goes along inline."""
+    blob = BlobRef(digest="0" * 64, size=3)
+    file = Attachment(name="a.pdf", media_type="application/pdf", blob=blob)
+
+    async def resolve(_: Attachment) -> bytes:
+        await trio.lowlevel.checkpoint()
+        return b"\xff\xfe"
+
+    async with serving([Answer(text="ok")], sdk=sdk, resolve=resolve) as (server, provider):
+        await provider.generate_action(asking(ChatMessage("user", (AttachmentPart(file),))))
+    part = server.requests[0].json["contents"][0]["parts"][0]
+    (blob_sent,) = part.values()
+    assert "//4=" == blob_sent["data"].replace("_", "/")
+
+
 async def test_file_that_cannot_be_found(serving: Any, asking: Any) -> None:
     """Whatever goes wrong in finding a file is an error of the provider."""
     blob = BlobRef(digest="0" * 64, size=3)
     file = Attachment(name="a.pdf", media_type="application/pdf", blob=blob)
 
-    async def resolve(_: Attachment) -> str | None:
+    async def resolve(_: Attachment) -> bytes:
         raise OSError("disk on fire")
 
     async with serving(resolve=resolve) as (_, provider):
         error = await failure(provider, asking(ChatMessage("user", (AttachmentPart(file),))))
-    assert ("internal", False) == (error.kind, error.retryable)
+    assert ("internal", True) == (error.kind, error.retryable)
     assert "disk on fire" in str(error)
 
 
@@ -497,3 +515,36 @@ async def test_embeddings_fail_alike(serving: Any, sdk: str) -> None:
         with pytest.raises(ProviderError, match="2 texts brought 1 vectors"):
             await provider.generate_embeddings(["a", "b"])
     assert "rate_limited" == limited.value.kind
+
+
+def test_quote(asking: Any) -> None:
+    """The most that a call may use is known where its answer is bounded; its price may not be."""
+    price = {"input_micros": 1_000_000, "output_micros": 2_000_000}
+
+    def quote(**changes: Any) -> Any:
+        given = {"model": "m", "api_key": Secret("k"), "price": price, **changes}
+        provider = GeminiProvider(GeminiSettings(**given), None, None, SystemClock(), None)  # type: ignore[arg-type]
+        return provider.quote
+
+    config = ProviderConfig(max_tokens=100)
+    assert quote()(ProviderConfig(), 500) is None
+    assert 500 + 200 == quote()(config, 500).cost_micros
+    assert 500 + 20 == quote(max_output_tokens=10)(ProviderConfig(), 500).cost_micros
+    assert 2 * 5000 + 200 == quote()(config, 5000).cost_micros  # a cache may be created
+    assert 5000 + 200 == quote(cache_ttl_s=0)(config, 5000).cost_micros
+    unpriced = quote(price=None)(config, 500)
+    assert (500, 100, 0, None) == attrs.astuple(unpriced)
+    known = quote(price=None)(ProviderConfig(model="gemini-2.5-flash", max_tokens=100), 500)
+    assert "genai-prices" in known.price.source
+    assert known.cost_micros > 0
+
+
+async def test_price_is_a_snapshot(serving: Any, asking: Any) -> None:
+    """The usage says what it was worked out from, and depends on the length of the prompt."""
+    script = [Answer(text="x", tokens=Tokens(input=n, output=10)) for n in (1000, 300_000)]
+    async with serving(script, model="gemini-2.5-pro") as (_, provider):
+        short, long = [(await provider.generate_action(asking())).usage for _ in script]
+    assert long.price.input_micros > short.price.input_micros
+    assert "genai-prices" in short.price.source
+    per_million = short.price.input_micros * 1000 + short.price.output_micros * 10
+    assert -(-per_million // 1_000_000) == short.cost_micros

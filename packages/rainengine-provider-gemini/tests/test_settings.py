@@ -60,10 +60,11 @@ def test_bad_setting_is_named(name: str) -> None:
     assert "canary" not in str(caught.value)
 
 
-def test_model_has_to_be_there() -> None:
+async def test_model_has_to_be_there() -> None:
     """There is no default model."""
     with pytest.raises(InvalidConfiguration, match=r"^model: has to be set"):
-        open_gemini_settings({"api_key": "env:X"})
+        async with open_gemini_settings({"api_key": "env:X"}):
+            pass
 
 
 def test_plain_settings(monkeypatch: pytest.MonkeyPatch) -> None:

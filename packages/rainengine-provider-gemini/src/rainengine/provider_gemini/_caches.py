@@ -19,7 +19,7 @@ import attrs
 from rainengine.core.abc import Clock
 from rainengine.core.errors import ProviderError
 from rainengine.core.records import JsonObject
-from rainengine.provider_gemini._prefixes import Prefix, after, creation_body, prefixes_of
+from rainengine.provider_gemini._prefixes import NAMED, Prefix, after, creation_body, prefixes_of
 from rainengine.provider_gemini._transport import Transport
 
 SMALLEST_TOKENS = 1024
@@ -28,8 +28,14 @@ SMALLEST_TOKENS = 1024
 _MARGIN_MS = 5_000
 """A cache that expires sooner is not used: the request may take a while to get there."""
 
+_SHARE = 0.25
+"""Of the time that there is for a call, so much is for finding a cache, and for creating one."""
+
 _RETRY_MS = 60_000
 """For so long a session does without after a cache could not be had."""
+
+_NOT_TO_BE_HAD = (ProviderError, KeyError, TypeError, ValueError)
+"""The API refuses, or answers with something else than a cache."""
 
 SessionKey: TypeAlias = tuple[str, str]
 
@@ -74,17 +80,16 @@ class Caches:
     ) -> Prepared:
         """Return the body, its beginning taken from a cache where there is or should be one."""
         threshold_tokens = max(threshold_tokens, SMALLEST_TOKENS)
-        if not self._ttl_s:
+        prefixes = prefixes_of(model, body, threshold_tokens) if self._ttl_s else []
+        if not prefixes:
             return Prepared(body=body)
-        prefixes = prefixes_of(model, body)
-        if not prefixes or prefixes[-1].tokens < threshold_tokens:
-            return Prepared(body=body)
+        created = None
         self._forget_expired()
-        used, created = self._longest(prefixes), None
-        worth_it = prefixes[-1].tokens - (used.tokens if used else 0) >= threshold_tokens
-        if worth_it and self._may_create(session):
-            created = await self._have(body, prefixes[-1], model, session, timeout_s)
-            used = self._longest(prefixes)
+        if self._lacks(prefixes, threshold_tokens) and self._may_create(session):
+            await self._find(timeout_s * _SHARE)
+            if self._lacks(prefixes, threshold_tokens):
+                created = await self._create(body, prefixes[-1], model, session, timeout_s * _SHARE)
+        used = self._longest(prefixes)
         if used is None:
             return Prepared(body=body)
         cache = self._kept[used.name]
@@ -103,21 +108,22 @@ class Caches:
     def _longest(self, prefixes: list[Prefix]) -> Prefix | None:
         return next((one for one in reversed(prefixes) if one.name in self._kept), None)
 
+    def _lacks(self, prefixes: list[Prefix], threshold_tokens: int) -> bool:
+        """Whether as much could be kept as is worth it, beyond what is kept."""
+        used = self._longest(prefixes)
+        return prefixes[-1].tokens - (used.tokens if used else 0) >= threshold_tokens
+
     def _may_create(self, session: SessionKey) -> bool:
         last = self._last.get(session)
         return last is None or last.uses > 1  # the first use is the call that it was created for
 
-    async def _have(
+    async def _create(
         self, body: JsonObject, prefix: Prefix, model: str, session: SessionKey, timeout_s: float
     ) -> Cache | None:
-        """Find the cache, or create it; return it if it was created."""
+        creation = creation_body(model, body, prefix, self._ttl_s)
         try:
-            await self._find(timeout_s)
-            if prefix.name in self._kept:
-                return None
-            creation = creation_body(model, body, prefix, self._ttl_s)
             cache = _read(await self._transport.create_cache(creation, timeout_s))
-        except (ProviderError, KeyError, TypeError, ValueError):
+        except _NOT_TO_BE_HAD:
             until_ms = self._clock.now_ms() + _MARGIN_MS + _RETRY_MS
             self._last[session] = Cache(name="", tokens=0, expires_at_ms=until_ms)
             return None
@@ -126,10 +132,13 @@ class Caches:
 
     async def _find(self, timeout_s: float) -> None:
         """Learn what others have created, or this process before it was started again."""
-        for shown in await self._transport.list_caches(timeout_s):
-            name = str(shown.get("displayName", ""))
-            if name.startswith("rainengine-"):
-                self._kept.setdefault(name, _read(shown))
+        try:
+            for shown in await self._transport.list_caches(timeout_s):
+                name = str(shown.get("displayName", ""))
+                if name.startswith(NAMED):
+                    self._kept.setdefault(name, _read(shown))
+        except _NOT_TO_BE_HAD:
+            return  # one more is created, which does no harm
         self._forget_expired()
 
 

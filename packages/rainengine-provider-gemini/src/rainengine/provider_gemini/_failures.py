@@ -35,6 +35,7 @@ class Verdict:
 
 _WRONG = Verdict("configuration", retryable=False)
 _DOWN = Verdict("transport", retryable=True)
+_FAILED = Verdict("internal", retryable=True)
 _LATE = Verdict("timeout", retryable=True)
 _LIMITED = Verdict("rate_limited", retryable=True)
 _EXHAUSTED = Verdict("rate_limited", retryable=False)
@@ -52,12 +53,12 @@ STATUSES: Mapping[str, Verdict] = {
     "ALREADY_EXISTS": _WRONG,
     "UNIMPLEMENTED": _WRONG,
     "RESOURCE_EXHAUSTED": _LIMITED,
-    "ABORTED": _DOWN,
+    "ABORTED": _FAILED,
     "CANCELLED": _DOWN,
-    "UNAVAILABLE": _DOWN,
-    "INTERNAL": _DOWN,
-    "UNKNOWN": _DOWN,
-    "DATA_LOSS": _DOWN,
+    "UNAVAILABLE": _FAILED,
+    "INTERNAL": _FAILED,
+    "UNKNOWN": _FAILED,
+    "DATA_LOSS": _FAILED,
     "DEADLINE_EXCEEDED": _LATE,
 }
 """By the name of the status in the body of an error."""
@@ -68,14 +69,14 @@ HTTP_STATUSES: Mapping[int, Verdict] = {
     403: _WRONG,
     404: _WRONG,
     408: _LATE,
-    409: _DOWN,
+    409: _FAILED,
     413: _WRONG,
     429: _LIMITED,
     499: _DOWN,
-    500: _DOWN,
+    500: _FAILED,
     501: _WRONG,
-    502: _DOWN,
-    503: _DOWN,
+    502: _FAILED,
+    503: _FAILED,
     504: _LATE,
 }
 """By the HTTP status, where a body names none."""
@@ -194,7 +195,7 @@ def of_missing_file(name: str, error: Exception | None = None) -> ProviderError:
         reason = "it is not inline: open the provider with resolve=, which finds such files"
         return failed(_WRONG, f"attachment {name!r} cannot be sent: {reason}")
     told = f"{type(error).__name__}: {str(error)[:_MESSAGE_CHARACTERS]}"
-    return failed(_BROKEN, f"attachment {name!r} cannot be found: {told}")
+    return failed(_FAILED, f"attachment {name!r} cannot be found: {told}")
 
 
 def of_garbled(message: str) -> ProviderError:
@@ -218,7 +219,7 @@ def of_response(
 
 def of_code(code: int) -> Verdict:
     """Judge an HTTP status."""
-    return HTTP_STATUSES.get(code) or (_DOWN if code >= 500 else _WRONG)  # noqa: PLR2004
+    return HTTP_STATUSES.get(code) or (_FAILED if code >= 500 else _WRONG)  # noqa: PLR2004
 
 
 def of_client_error(error: Exception, conceal: Conceal) -> ProviderError:

@@ -8,15 +8,14 @@ from typing import TypeAlias
 
 import attrs
 
-from rainengine.core.errors import ProviderError
 from rainengine.core.records import Attachment, AttachmentPart, BlobRef, ChatMessage, JsonObject
 from rainengine.provider_gemini import _failures as failures
 
-Resolve: TypeAlias = Callable[[Attachment], Awaitable[str | None]]
-"""Finds a file that is not inline: a URI that Gemini can read, or the file as a `data:` URL."""
+Resolve: TypeAlias = Callable[[Attachment], Awaitable[bytes | str]]
+"""Finds an attachment that is not inline: its bytes, or a URI where Gemini can read it."""
 
 Files: TypeAlias = Mapping[BlobRef, str]
-"""What was found."""
+"""What was found: a URI, or the file as a `data:` URL."""
 
 _TEXTS = frozenset({"application/json", "application/xml", "application/yaml"})
 
@@ -62,14 +61,16 @@ async def resolved(messages: Sequence[ChatMessage], resolve: Resolve | None) -> 
     """Find all files that are not inline. Raises `ProviderError` where finding one fails."""
     if resolve is None:
         return {}
-    files: dict[BlobRef, str] = {}
-    for blob, attachment in references(messages).items():
-        try:
-            found = await resolve(attachment)
-        except ProviderError:
-            raise
-        except Exception as error:
-            raise failures.of_missing_file(attachment.name, error) from error
-        if found is not None:
-            files[blob] = found
-    return files
+    return {
+        blob: await _find(resolve, attachment) for blob, attachment in references(messages).items()
+    }
+
+
+async def _find(resolve: Resolve, attachment: Attachment) -> str:
+    try:
+        found = await resolve(attachment)
+    except Exception as error:
+        raise failures.of_missing_file(attachment.name, error) from error
+    if isinstance(found, str):
+        return found
+    return f"data:{attachment.media_type};base64,{base64.b64encode(found).decode()}"

@@ -44,7 +44,6 @@ with warnings.catch_warnings():
 T = TypeVar("T")
 
 _CACHES = 1000
-_END = object()
 
 
 @asynccontextmanager
@@ -103,12 +102,18 @@ class GenerativeAiTransport:
     ) -> None:
         """Hand over the answer piece by piece."""
         request = _request(model, body)
-        with self._translated(), _on_a_line():
+
+        def streamed(line: Line) -> None:
             call = self._client.stream_generate_content
-            pieces = await self._in_thread(call, request, retry=None, timeout=timeout_s)
-            with _closed_on_errors(pieces):
-                while (piece := await self._in_thread(next, pieces, _END)) is not _END:
-                    take(_json(piece))
+            pieces = call(request, retry=None, timeout=timeout_s)
+            try:
+                for piece in pieces:
+                    trio.from_thread.run_sync(_hand_over, take, _json(piece), line)
+            finally:
+                pieces.cancel()  # gives the connection back, or closes what was not read
+
+        with self._translated(), _on_a_line() as line:
+            await self._in_thread(streamed, line)
 
     async def embed(
         self, model: str, texts: Sequence[str], dimensions: int | None, timeout_s: float
@@ -168,12 +173,12 @@ class GenerativeAiTransport:
 
 
 @contextmanager
-def _on_a_line() -> Generator[None]:
+def _on_a_line() -> Generator[Line]:
     """Have the calls within on a line of their own, and hang it up when they are cancelled."""
     line = Line()
     token = current_line.set(line)
     try:
-        yield
+        yield line
     except trio.Cancelled:
         line.hang_up()
         raise
@@ -181,14 +186,9 @@ def _on_a_line() -> Generator[None]:
         current_line.reset(token)
 
 
-@contextmanager
-def _closed_on_errors(pieces: Any) -> Generator[None]:  # noqa: ANN401  # untyped
-    """Give the connection of a stream back that cannot be read to its end."""
-    try:
-        yield
-    except Exception:
-        pieces.cancel()
-        raise
+def _hand_over(take: Callable[[object], None], piece: JsonObject, line: Line) -> None:
+    if not line.over:  # a thread that was left may still have something
+        take(piece)
 
 
 def _path(model: str) -> str:

@@ -32,12 +32,13 @@ class Line:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
-        self._over = False
+        self.over = False
+        """Whether it was hung up."""
 
     def hang_up(self) -> None:
         """Shut down the connection that the call uses now, or the next one that it would."""
         with self._lock:
-            self._over = True
+            self.over = True
             if self._socket is not None:
                 with suppress(OSError):  # the other side was faster
                     self._socket.shutdown(socket.SHUT_RDWR)
@@ -45,7 +46,7 @@ class Line:
     def take(self, given: socket.socket) -> None:
         """Learn of the call's connection. Raises `HungUp`."""
         with self._lock:
-            if self._over:
+            if self.over:
                 raise HungUp("the call was cancelled")
             self._socket = given
 

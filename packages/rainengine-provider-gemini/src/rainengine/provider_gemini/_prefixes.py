@@ -10,12 +10,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from itertools import accumulate
 from typing import Any
 
 import attrs
 
 from rainengine.core.records import JsonObject
 from rainengine.provider_gemini._values import as_list, as_object
+
+NAMED = "rainengine-"
+"""How the names of our caches begin."""
 
 _KEPT = ("systemInstruction", "tools", "toolConfig")
 """What a cache holds besides turns; a request that uses one may not have it."""
@@ -34,22 +38,30 @@ class Prefix:
     tokens: int
 
 
-def prefixes_of(model: str, body: Mapping[str, Any]) -> list[Prefix]:
+def prefixes_of(model: str, body: Mapping[str, Any], min_tokens: int = 0) -> list[Prefix]:
     """Return the beginnings of a prompt that could be kept, shortest first, with rough sizes.
 
-    What follows on one begins with no function responses, and is never empty.
+    There are none where the longest has less than `min_tokens`. What follows on one begins with
+    no function responses, and is never empty.
     """
     head = {"model": model, **{name: body[name] for name in _KEPT if name in body}}
+    turns: list[Any] = body["contents"]
+    sizes = list(accumulate(map(_tokens_in, turns), initial=_tokens_in(head)))
+    ends = [end for end, turn in enumerate(turns) if not _has_responses(turn)]
+    if not ends or sizes[ends[-1]] < min_tokens:
+        return []
+    names = _names(head, turns)
+    return [Prefix(name=names[end], turns=end, tokens=sizes[end]) for end in ends]
+
+
+def _names(head: object, turns: list[Any]) -> list[str]:
+    """Return the names of the beginnings of 0, 1, 2 and so many turns."""
     digest = hashlib.sha256(_written(head))
-    tokens = _tokens_in(head)
-    found: list[Prefix] = []
-    for index, turn in enumerate(body["contents"]):
-        if not _has_responses(turn):
-            name = f"rainengine-{digest.hexdigest()}"
-            found.append(Prefix(name=name, turns=index, tokens=tokens))
+    names = [NAMED + digest.hexdigest()]
+    for turn in turns:
         digest.update(_written(turn))
-        tokens += _tokens_in(turn)
-    return found
+        names.append(NAMED + digest.hexdigest())
+    return names
 
 
 def _has_responses(turn: Mapping[str, Any]) -> bool:

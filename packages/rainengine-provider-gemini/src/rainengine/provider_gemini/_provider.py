@@ -99,20 +99,20 @@ class GeminiProvider:
     # Tokens and prices.
 
     def quote(self, config: ProviderConfig, input_tokens: int) -> Quote | None:
-        """Return the most that a call may use, or None where that has no bound or no price.
+        """Return the most that a call may use; None where nothing bounds the answer.
 
         A call that may create a cache pays for its input twice.
         """
-        output_tokens = config.max_tokens or self._settings.max_output_tokens
-        price = self._price(config.model or self._settings.model, input_tokens)
-        if price is None or output_tokens is None:
+        bound = config.max_tokens or self._settings.max_output_tokens
+        if bound is None:
             return None
         may_create = self._settings.cache_ttl_s > 0 and input_tokens >= SMALLEST_TOKENS
-        paid_for = input_tokens * 2 if may_create else input_tokens
-        cost = cost_micros(price, input_tokens=paid_for, output_tokens=output_tokens)
-        return Quote(
-            input_tokens=input_tokens, output_tokens=output_tokens, cost_micros=cost, price=price
-        )
+        price = self._price(config.model or self._settings.model, input_tokens)
+        cost = 0
+        if price is not None:
+            paid_for = input_tokens * 2 if may_create else input_tokens
+            cost = cost_micros(price, input_tokens=paid_for, output_tokens=bound)
+        return Quote(input_tokens=input_tokens, output_tokens=bound, cost_micros=cost, price=price)
 
     def _usage(self, answer: Answer, model: str, created: Cache | None) -> Usage | None:
         counted = answer.counted
