@@ -49,7 +49,7 @@ from rainengine.core import (
 )
 from rainengine.core.abc import MemoryHit, ProviderRequest
 from rainengine.core.codec import encode_value
-from rainengine.core.errors import RainEngineError
+from rainengine.core.errors import RainEngineError, SessionNotFound
 from rainengine.core.kernel import effective_policy
 from rainengine.core.projection import SessionProjection, fold
 from rainengine.core.records import (
@@ -265,7 +265,8 @@ class Play:
         else:
             trigger, scopes = await self.trigger(move, number)
             if trigger is not None:
-                await self.engine.advance(self.request(trigger, scopes))
+                with suppress(SessionNotFound):  # an answer, and nothing was ever asked
+                    await self.engine.advance(self.request(trigger, scopes))
 
     def message(self, number: int) -> Message:
         return Message(user_id=f"user{number % 2}", content=f"message {number}")

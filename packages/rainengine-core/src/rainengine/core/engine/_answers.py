@@ -96,7 +96,7 @@ def _unfit(step: Step, answer: Run) -> str | None:
     if not isinstance(trigger, Approval) or pending is None or trigger.decision == "rejected":
         return None
     if pending.delegation is not None:
-        able, delegates = step.able(), step.profile.delegates
+        able, delegates = step.able, step.profile.delegates
         return complaint(pending.delegation, step.policy, able, delegates)
     if not trigger.edited_args:
         return None

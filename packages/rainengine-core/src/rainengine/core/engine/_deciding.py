@@ -173,7 +173,7 @@ def _action(
 def _complaint(step: Step, stored: ModelDecision | str) -> str | None:
     if isinstance(stored, str):
         return stored
-    return complaint(stored.action, step.policy, step.able(), step.profile.delegates)
+    return complaint(stored.action, step.policy, step.able, step.profile.delegates)
 
 
 def _summary(

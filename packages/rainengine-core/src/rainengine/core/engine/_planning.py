@@ -155,7 +155,7 @@ def next_of_plan(step: Step, effect: FollowPlan) -> tuple[list[Record], Followed
     plan = step.run.plan
     if plan is None:
         return [], Followed()
-    refused = complaint(effect.action, step.policy, step.able(), step.profile.delegates)
+    refused = complaint(effect.action, step.policy, step.able, step.profile.delegates)
     if refused is not None:
         _log.warning("plan %r is given up: %s", plan.plan_id, refused)
         return [_given_up(plan, effect.step, refused)], Followed()

@@ -54,7 +54,7 @@ def _for_action(step: Step, number: int) -> Question:
         number,
         _messages(step),
         available_skills=skills_for(step.services, projection, step.run),
-        actions=step.able(),
+        actions=step.able,
     )
     items = shown_items(projection, step.profile.memory)
     return _seen(request, items, projection.sequence)
@@ -64,7 +64,7 @@ def _messages(step: Step) -> tuple[ChatMessage, ...]:
     projection, run, profile = step.session.projection, step.run, step.profile
     build = step.services.build_context
     if build is build_context:
-        return build_context(projection, run, profile, searchable="memory_search" in step.able())
+        return build_context(projection, run, profile, searchable="memory_search" in step.able)
     return build(projection, run, profile)
 
 

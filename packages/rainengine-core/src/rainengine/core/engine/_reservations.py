@@ -160,6 +160,8 @@ def _most_tokens(step: Step, batch: Sequence[Record]) -> int:
 async def ensure(step: Step, number: int, request: ProviderRequest) -> Finish | None:
     """Have the call that is about to be made reserved for; or return why it may not be made."""
     session, held = step.session, step.run.reservation
+    if held is None and not _may_reserve(step):
+        return None
     try:
         quote = _quote(step, request.config, most_input_tokens(request))
     except ProviderError as error:

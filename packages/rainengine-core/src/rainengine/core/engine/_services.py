@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any, TypeAlias, TypeVar, cast
 
 import attrs
@@ -106,6 +107,7 @@ class Step:
         known = projection.waiting(self.run.trigger_id) is not None
         return known or len(projection.parked) < PARKED_RUNS
 
+    @cached_property
     def able(self) -> frozenset[ActionKind]:
         """The actions that can be followed now."""
         able = set(_ALWAYS)
