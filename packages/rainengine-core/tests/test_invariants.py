@@ -479,14 +479,14 @@ def test_what_holds_in_every_history(
     run_trio(main)
 
 
-@pytest.mark.parametrize("move", MOVES)
-def test_every_move_can_be_made(move: str, run_trio: Any) -> None:
-    """Each move, made after a run that waits, keeps the rules; so none of them is idle talk."""
-    play = Play(
-        turns=[10, 10, 12, 0], moves=[("message", 1), (move, 2)], crashes=[], on_doubt="suspend"
-    )
+@pytest.mark.parametrize("patience", [0, 11], ids=["at once", "too late"])
+@pytest.mark.parametrize("move", sorted(set(MOVES)))
+def test_every_move_can_be_made(move: str, patience: int, run_trio: Any) -> None:
+    """Each move, made while a run waits or once it has waited too long, keeps the rules."""
+    moves = [("message", 1), ("wait", patience), (move, 2)]
 
     async def main() -> None:
+        play = Play(turns=[10, 10, 12, 0], moves=moves, crashes=[], on_doubt="suspend")
         await play.perform()
         await play.check()
 
