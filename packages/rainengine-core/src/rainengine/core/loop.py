@@ -12,7 +12,7 @@ from rainengine.core.engine import (
     ProcessRequest,
 )
 from rainengine.core.errors import SessionNotFound
-from rainengine.core.records import OutcomeRecord
+from rainengine.core.records import OutcomeRecord, TriggerRecord
 
 
 @attrs.frozen(kw_only=True)
@@ -51,15 +51,24 @@ async def run_until_terminal(
 
 
 async def _find(engine: AgentEngine, idle: AdvanceResult, wanted: str | None) -> EngineOutcome:
-    """Find the outcome of a run that somebody else ended, and more runs after it."""
-    found: OutcomeRecord | None = None
+    """Find the outcome of a run that somebody else ended, and more runs after it.
+
+    Of an answer it is that of the run that it resumed, unless the answer was refused.
+    """
+    own: OutcomeRecord | None = None
+    of_resumed: OutcomeRecord | None = None
+    resumed: str | None = None
     after = 0
     while page := await engine.ledger.read(idle.session_id, after=after):
-        for entry in page:
-            record = entry.record
-            if isinstance(record, OutcomeRecord) and record.trigger_id == wanted:
-                found = record
+        for record in (entry.record for entry in page):
+            if isinstance(record, TriggerRecord) and record.trigger_id == wanted:
+                resumed = record.resumes
+            elif isinstance(record, OutcomeRecord) and record.trigger_id == wanted:
+                own = record
+            elif isinstance(record, OutcomeRecord) and record.trigger_id == resumed:
+                of_resumed = record
         after = page[-1].sequence
+    found = own or of_resumed
     if found is None:
         raise SessionNotFound(idle.session_id)
     return EngineOutcome.of(found, replay=True)

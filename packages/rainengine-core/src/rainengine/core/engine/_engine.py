@@ -31,7 +31,7 @@ from rainengine.core.engine._requests import (
     Submitted,
 )
 from rainengine.core.engine._services import OnDelta, Services
-from rainengine.core.engine._session import OpenSession, Outdated
+from rainengine.core.engine._session import OpenSession, Outdated, Resumed
 from rainengine.core.engine._sessions import SessionCache, is_taken, turn
 from rainengine.core.engine._steps import Stepper
 from rainengine.core.engine._tenure import Holder
@@ -46,6 +46,7 @@ from rainengine.core.errors import (
     SessionNotFound,
 )
 from rainengine.core.kernel import ContextBuilder, IntentClassifier, build_context, classify
+from rainengine.core.projection import answered_token
 from rainengine.core.records import EnginePolicy, JsonObject, ProfilePatch, ProviderConfig
 from rainengine.core.tools import check_manifest, check_schema, check_transactional
 
@@ -206,7 +207,7 @@ class AgentEngine:
         return await self._with_session(
             request.session_id,
             lambda session: self._advance(session, request, submitted),
-            assume_new=isinstance(request, ProcessRequest) and submitted is None,
+            assume_new=submitted is None and _may_be_new(request),
         )
 
     async def _with_session(
@@ -263,7 +264,8 @@ class AgentEngine:
         run = projection.next_run()
         if run is not None:
             outcome = await self._stepper.step(session)
-            return self._result(session, run.trigger_id, outcome)
+            worked_on = run.trigger_id if outcome is None else outcome.trigger_id
+            return self._result(session, worked_on, outcome)
         last = projection.last_outcome
         return AdvanceResult(
             session_id=session.session_id,
@@ -274,20 +276,16 @@ class AgentEngine:
 
     async def _repeat(self, session: OpenSession, known: Known) -> AdvanceResult:
         """Answer a request whose idempotency key was used before."""
-        record = known.outcome
-        if record is not None and session.projection.has_open(known.run_id):
-            record = None  # of before the run was resumed
-        if record is None and session.tenure.may_be_behind() and not await session.refresh():
-            raise Outdated
-        if record is None and not session.tenure.holding:
-            self._intake.check_free(session, known)
-            record = await self._intake.outcome_since(session, known)
+        record = await self._intake.outcome_to_repeat(session, known)
         if record is not None:
             return AdvanceResult(
                 session_id=session.session_id,
                 trigger_id=record.trigger_id,
+                answer_id=known.trigger_id if record.trigger_id != known.trigger_id else None,
                 outcome=EngineOutcome.of(record, replay=True),
             )
+        if known.resumes is not None and not session.projection.has_open(known.trigger_id):
+            session.resumed = Resumed(known.trigger_id, known.resumes)
         outcome = await self._stepper.step(session)
         return self._result(session, known.trigger_id, outcome)
 
@@ -296,8 +294,7 @@ class AgentEngine:
     ) -> AdvanceResult:
         session.offer_snapshot()
         events, resumed = tuple(session.emitted), session.resumed
-        refused = outcome is not None and outcome.trigger_id == trigger_id
-        if resumed is not None and not refused:
+        if resumed is not None and resumed.answer_id == trigger_id:
             trigger_id = resumed.trigger_id
         return AdvanceResult(
             session_id=session.session_id,
@@ -455,3 +452,8 @@ class AgentEngine:
         """
         codec.check_identifier("session_id", session_id)
         return await self._beside.cancel(session_id, reason, trigger_id)
+
+
+def _may_be_new(request: ProcessRequest | ContinueRequest) -> bool:
+    """Whether the request may be the first thing that a session hears of."""
+    return isinstance(request, ProcessRequest) and answered_token(request.trigger) is None

@@ -15,7 +15,7 @@ from rainengine.core.engine._busy import busy_policy, cancellations, interruptio
 from rainengine.core.engine._ledgers import Backing
 from rainengine.core.engine._listening import Stop
 from rainengine.core.engine._requests import Agent, ContinueRequest, ProcessRequest, Submitted
-from rainengine.core.engine._session import OpenSession
+from rainengine.core.engine._session import OpenSession, Outdated
 from rainengine.core.errors import (
     AgentMismatch,
     DuplicateTrigger,
@@ -23,11 +23,15 @@ from rainengine.core.errors import (
     InadmissibleValue,
     RunInProgress,
     RunOpen,
+    SessionNotFound,
 )
 from rainengine.core.kernel import IntentClassifier, derived_events
 from rainengine.core.projection import Run, SessionProjection, answered_token, waiting_run
 from rainengine.core.records import (
+    PAUSES,
     CancelRequest,
+    DoubtResolution,
+    DoubtVerdict,
     EnginePolicy,
     Head,
     JsonValue,
@@ -64,6 +68,10 @@ class Known:
     def run_id(self) -> str:
         """The trigger id of the run that it began or resumed."""
         return self.resumes or self.trigger_id
+
+    def is_final(self, outcome: OutcomeRecord) -> bool:
+        """Whether nothing can follow this outcome, nor come before it as the answer's own."""
+        return outcome.trigger_id == self.trigger_id and outcome.stop_reason not in PAUSES
 
 
 class HeldElsewhere(Exception):
@@ -152,8 +160,7 @@ class Intake:
         """
         projection = session.projection
         self.check_agent(projection.next_run())
-        record = self.record_of(request)
-        record = attrs.evolve(record, resumes=self._awaiting(projection, record))
+        record = self._answering(projection, request, self.record_of(request))
         stops = await self.stops_for(projection, request)
         batch: list[Record] = [*map(_request_of, stops), record]
         if projection.next_run() is None and answered_token(record.trigger) is None:
@@ -176,13 +183,24 @@ class Intake:
             codec.encode(record)  # where the request breaks the rule, that is the error
             raise
 
-    def _awaiting(self, projection: SessionProjection, record: TriggerRecord) -> str | None:
-        """The id of the run that waits for an answer. Raises `AgentMismatch` if it is another's."""
-        parked = projection.parked.get(answered_token(record.trigger) or "")
+    def _answering(
+        self, projection: SessionProjection, request: ProcessRequest, record: TriggerRecord
+    ) -> TriggerRecord:
+        """Return the record with the run that it answers to, if it does.
+
+        Raises `SessionNotFound`, and `AgentMismatch` where the run is another agent's.
+        """
+        token = answered_token(record.trigger)
+        if token is None:
+            return record
+        codec.encode(record)  # what it answers to is looked up by what it says
+        if projection.sequence == 0:
+            raise SessionNotFound(request.session_id)
+        parked = projection.parked.get(token)
         if parked is None:
-            return None
+            return record
         self.check_agent(parked.run)
-        return parked.run.trigger_id
+        return attrs.evolve(record, resumes=parked.run.trigger_id)
 
     async def stops_for(
         self, projection: SessionProjection, request: ProcessRequest
@@ -226,12 +244,14 @@ class Intake:
     ) -> tuple[Submitted, tuple[Stop, ...]]:
         """As `submit`, upon the session as it is; return also the runs that are stopped.
 
-        Raises `RunOpen`, and `SequenceConflict` where the session has moved on.
+        Raises `RunOpen`, `SessionNotFound` for an answer that cannot be to anything, and
+        `SequenceConflict` where a message meets a session that has moved on.
         """
-        record = self.record_of(request)
-        record = attrs.evolve(record, resumes=self._awaiting(session.projection, record))
+        record = self._answering(session.projection, request, self.record_of(request))
         stops = await self.stops_for(session.projection, request)
-        submitted = await self._append(request, record, stops, session.head)
+        # What an answer is to stays as it was seen; whether it still counts is judged in its turn.
+        expected = session.head if answered_token(record.trigger) is None else None
+        submitted = await self._append(request, record, stops, expected)
         return submitted, () if submitted.duplicate else stops
 
     async def cancel(
@@ -317,15 +337,26 @@ class Intake:
         if lease.left_ms and self.backing.watch is not None:
             raise HeldElsewhere(known)
 
-    async def outcome_since(self, session: OpenSession, known: Known) -> OutcomeRecord | None:
-        """The outcome of a run that ended since its key was looked up."""
-        ids = (known.trigger_id, known.run_id)
-        if known.idempotency_key is None or any(map(session.projection.has_open, ids)):
+    async def outcome_to_repeat(self, session: OpenSession, known: Known) -> OutcomeRecord | None:
+        """The newest outcome of the run that a key began or resumed; None where it is open now.
+
+        Raises `HeldElsewhere` where another process works on it, and `Outdated`.
+        """
+        record = known.outcome
+        if record is not None and known.is_final(record):
+            return record
+        if session.tenure.may_be_behind() and not await session.refresh():
+            raise Outdated
+        if any(map(session.projection.has_open, (known.trigger_id, known.run_id))):
+            if not session.tenure.holding:
+                self.check_free(session, known)
             return None
+        if known.idempotency_key is None:
+            return record
         return await self.backing.ledger.find_outcome(session.session_id, known.idempotency_key)
 
     async def wait_for(self, session_id: str, held: HeldElsewhere, patience: Patience) -> None:
-        """Return once the run has an outcome or nobody works on it any more.
+        """Return once the run has another outcome or nobody works on it any more.
 
         Raises `RunInProgress` when the caller's patience is at its end.
         """
@@ -338,8 +369,10 @@ class Intake:
                 lease = await leases.lease_of(session_id)
                 if not lease.left_ms:
                     return
-                if key is not None and await self.backing.ledger.find_outcome(session_id, key):
-                    return
+                if key is not None:
+                    outcome = await self.backing.ledger.find_outcome(session_id, key)
+                    if outcome != known.outcome:
+                        return
                 with trio.move_on_after(lease.left_ms / 1000 + 0.001):
                     await watch.wait_past(session_id, lease.head.sequence)
         raise RunInProgress(session_id, known.trigger_id)
@@ -360,11 +393,25 @@ def checked_scopes(scopes: object) -> Collection[str]:
 
 def _own_copy(trigger: Trigger) -> Trigger:
     """Copy the JSON in a trigger: the caller may go on changing it after it was stored."""
-    for name in ("payload", "observation", "context", "metadata"):
+    for name in ("payload", "observation", "context", "metadata", "edited_args"):
         part: JsonValue = getattr(trigger, name, None)
         if isinstance(part, dict | list):
             trigger = attrs.evolve(cast(Any, trigger), **{name: codec.copy_json(part)})
+    if isinstance(trigger, DoubtResolution):
+        trigger = attrs.evolve(trigger, verdicts=_own_verdicts(trigger.verdicts))
     return trigger
+
+
+def _own_verdicts(verdicts: object) -> Any:  # noqa: ANN401  # whatever the caller gave
+    if not isinstance(verdicts, tuple):
+        return verdicts
+    given = cast("tuple[object, ...]", verdicts)
+    return tuple(
+        attrs.evolve(one, value=codec.copy_json(one.value))
+        if isinstance(one, DoubtVerdict)
+        else one
+        for one in given
+    )
 
 
 def _body_hash(trigger: Trigger, scopes: tuple[str, ...]) -> str:

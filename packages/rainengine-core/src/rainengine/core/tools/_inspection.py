@@ -60,7 +60,7 @@ class Inspector:
         """
         found = Inspection()
         tried = {n.call.name for n in graph.nodes.values() if n.status == "started"}
-        for call_id, node in graph.nodes.items():
+        for node in graph.nodes.values():
             if node.status == "queued":
                 self._look_at(graph, node.call, found, tried, asking=asking)
         if found.approvals and found.refusals:
