@@ -238,5 +238,7 @@ async def test_a_request_that_breaks_the_rule_is_refused_whole(stage: Any, fault
 )
 async def test_an_answer_that_nothing_waits_for_runs_nothing(stage: Any, answer: Any) -> None:
     """An approval or result under an unknown token ends at once; no model is asked."""
-    (result,) = await stage.play(stage.engine([Respond("x")]), stage.request(trigger=answer))
-    assert ("policy_aborted", []) == (result.outcome.stop_reason, stage.provider.requests)
+    engine = stage.engine([Respond("x")])
+    await engine.advance(stage.request())
+    (result,) = await stage.play(engine, stage.request(trigger=answer))
+    assert ("policy_aborted", 1) == (result.outcome.stop_reason, len(stage.provider.requests))
