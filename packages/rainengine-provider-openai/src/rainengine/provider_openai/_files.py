@@ -29,6 +29,10 @@ class _Source:
     file_id: str | None = None
 
     @property
+    def name(self) -> str:
+        return self.attachment.name or "file"
+
+    @property
     def is_image(self) -> bool:
         return self.attachment.media_type.startswith("image/")
 
@@ -69,7 +73,7 @@ def chat_part(attachment: Attachment, files: Files) -> dict[str, Any]:
         return {"type": "file", "file": {"file_id": source.file_id}}
     if source.inline is None:
         raise _not_taken(attachment, "chat completions take it inline only")
-    return {"type": "file", "file": {"filename": attachment.name, "file_data": source.inline}}
+    return {"type": "file", "file": {"filename": source.name, "file_data": source.inline}}
 
 
 def response_part(attachment: Attachment, files: Files) -> dict[str, Any]:
@@ -81,7 +85,7 @@ def response_part(attachment: Attachment, files: Files) -> dict[str, Any]:
         place = "image_url" if source.file_id is None else "file_id"
         return {"type": "input_image", "detail": "auto", place: source.url or source.file_id}
     if source.inline is not None:
-        return {"type": "input_file", "filename": attachment.name, "file_data": source.inline}
+        return {"type": "input_file", "filename": source.name, "file_data": source.inline}
     place = "file_url" if source.file_id is None else "file_id"
     return {"type": "input_file", place: source.url or source.file_id}
 
