@@ -248,6 +248,17 @@ async def test_two_who_resolve_it_race(stage: Any) -> None:
     assert refused.value.reason == "approved"
 
 
+async def test_a_patch_is_resolved_anywhere(stage: Any) -> None:
+    """A process that knew the session before the patch was proposed can answer to it."""
+    one = stage.engine([], profile=BASE)
+    two = stage.engine([], profile=BASE, ledger=stage.other_handle(), owner="two")
+    await one.propose_profile_patch("s", NARROWER)
+    await two.explain_policy("s")
+    patch_id = (await one.propose_profile_patch("s", WIDER)).patch_id
+    resolved = await two.resolve_profile_patch("s", patch_id, "approved", resolved_by="ada")
+    assert (resolved.patch_id, resolved.status) == (patch_id, "approved")
+
+
 async def test_what_narrows_need_not_wait(stage: Any) -> None:
     """A patch that only narrows is recorded as approved, by nobody."""
     patch = await stage.engine([], profile=BASE).propose_profile_patch("s", NARROWER)

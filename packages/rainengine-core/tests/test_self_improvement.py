@@ -129,16 +129,18 @@ async def test_a_pause_counts_as_nothing(stage: Any, reason: Any) -> None:
 async def test_calls_settled_by_the_end_are_counted(stage: Any) -> None:
     """A run that ends with calls open reflects upon them, and so do their skills' figures."""
     slow = stage.skill("slow", stage.taking(4), effects="unsafe")
+    engine = stage.engine([stage.calls("slow"), Respond("x")], slow, policy=often())
+    await stage.play(engine)
     engine = stage.engine([stage.calls("slow", "slow")], slow, policy=often())
     await stage.interrupt(engine)
     stage.clock.jump(10**6)
-    await stage.engine([]).advance(stage.go_on)
-    (reflection,) = await stage.records(Reflection)
+    engine = stage.engine([])
+    await engine.advance(stage.go_on)
+    reflection = (await stage.records(Reflection))[-1]
     assert (reflection.tool_results, reflection.tool_failures) == (2, 2)
-    (performance,) = await stage.records(ToolPerformance)
-    (slow_now,) = performance.skills
-    stored = (await stage.replayed()).skills["slow"]
-    assert (slow_now.calls, slow_now.failures) == (2, 2) == (stored.calls, stored.failures)
+    (figures,) = (await stage.records(ToolPerformance))[-1].skills
+    assert (figures.calls, figures.failures, figures.total_failures) == (3, 2, 2)
+    assert engine._sessions._sessions["s"].projection == await stage.replayed()
 
 
 # Skills.
