@@ -1,0 +1,174 @@
+"""What errors mean to the engine, and that the reference says so."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import rainengine.provider_gemini._generativeai  # noqa: F401  # quiets the SDK's warnings
+from rainengine.provider_gemini import _failures as failures
+from rainengine.provider_gemini._decisions import TOLD
+
+PAGE = Path(__file__).parents[3] / "docs/reference/provider-gemini.md"
+
+API_ERRORS = {
+    "google.genai.errors": "APIError",
+    "google.api_core.exceptions": "GoogleAPICallError",
+}
+"""What the SDKs raise over an answer of the API, which is judged by its status."""
+
+MODULES = [
+    "google.genai.errors",
+    "google.api_core.exceptions",
+    "google.auth.exceptions",
+    "google.protobuf.json_format",
+    "httpx",
+    "httpx2",
+    "requests.exceptions",
+]
+
+UNREACHABLE = {
+    # Of features that are not used: automatic function calling, and interactions.
+    "ContinuationInterruptedError",
+    "FunctionInvocationError",
+    "UnknownFunctionCallArgumentError",
+    "UnsupportedFunctionError",
+    "SerializeToJsonError",  # what comes in is never written as JSON by that library
+    "EnumStringValueParseError",
+    "Error",  # the base of the two in google.protobuf.json_format
+    "AsyncRestUnsupportedParameterError",
+}
+
+
+def errors_of(module: str) -> Iterator[type[Exception]]:
+    """The errors that a module defines, or exports."""
+    for _, value in inspect.getmembers(import_module(module), inspect.isclass):
+        ours = value.__module__.partition(".")[0] == module.partition(".")[0]
+        if ours and issubclass(value, Exception) and not issubclass(value, Warning):
+            yield value
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_error_of_the_sdks_has_a_verdict(module: str) -> None:
+    """Each class of errors stands in the table, by itself or by a base of its own package."""
+    base = getattr(import_module(module), API_ERRORS.get(module, ""), ())
+    judged_by_status = base if isinstance(base, type) else ()
+    unjudged = [
+        error.__name__
+        for error in errors_of(module)
+        if not issubclass(error, judged_by_status)
+        and failures.verdict_on(error) is failures.verdict_on(Exception)
+        and error.__name__ not in UNREACHABLE
+        and not any(name in failures.CLIENT_ERRORS for name in named(error))
+    ]
+    assert [] == unjudged
+
+
+def named(error: type[Exception]) -> list[str]:
+    """The names that a class may stand under."""
+    return [failures._name(base) for base in error.__mro__]
+
+
+def test_every_status_of_an_sdk_has_a_verdict() -> None:
+    """Each class of errors of the API has a status that stands in a table."""
+    known = import_module("google.api_core.exceptions")
+    codes = {error.code for error in errors_of(known.__name__) if getattr(error, "code", None)}
+    # Redirections, and conditions that are never asked for, count as any other of their kind.
+    assert {code for code in codes if code >= 400} - {405, 411, 412, 416} <= set(
+        failures.HTTP_STATUSES
+    )
+    statuses = {
+        error.grpc_status_code.name
+        for error in errors_of(known.__name__)
+        if getattr(error, "grpc_status_code", None)
+    }
+    assert set(failures.STATUSES) == statuses
+
+
+def test_every_reason_of_the_sdks_is_known() -> None:
+    """Each reason to end an answer, or to block a prompt, stands in a table."""
+    types = import_module("google.genai.types")
+    protos = import_module("google.generativeai.protos")
+    ended = {one.name for one in (*types.FinishReason, *protos.Candidate.FinishReason)}
+    assert {"STOP"} == ended - failures.ENDINGS.keys() - TOLD
+    blocked = {
+        one.name
+        for one in (
+            *types.BlockedReason,
+            *protos.GenerateContentResponse.PromptFeedback.BlockReason,
+        )
+    }
+    assert blocked <= failures.BLOCKS.keys()
+
+
+def rows(names: Mapping[Any, failures.Verdict]) -> Iterator[str]:
+    """Lines of a table."""
+    for name, verdict in names.items():
+        again = "yes" if verdict.retryable else "no"
+        yield f"| `{name}` | `{verdict.kind}` | {again} |"
+
+
+def table() -> str:
+    """All tables of the page."""
+    told = dict.fromkeys(sorted(TOLD), "told to the model")
+    sections: list[tuple[str, str, Iterator[str]]] = [
+        ("Errors of the API, by their status", "status", rows(failures.STATUSES)),
+        ("The same, where a body names none", "HTTP status", rows(failures.HTTP_STATUSES)),
+        ("Answers, by why they ended", "finish reason", rows(failures.ENDINGS)),
+        ("Prompts, by why they were blocked", "block reason", rows(failures.BLOCKS)),
+        ("Errors of the SDKs and of HTTP, by their class", "class", rows(failures.CLIENT_ERRORS)),
+    ]
+    lines: list[str] = []
+    for title, what, entries in sections:
+        lines += [f"### {title}", "", f"| {what} | kind | again |", "|---|---|---|", *entries, ""]
+    lines += ["### Answers that the model is told of", "", "| finish reason |", "|---|"]
+    lines += [f"| `{name}` |" for name in told]
+    return "\n".join(lines)
+
+
+def test_reference_has_the_tables() -> None:
+    """The page in the reference shows the tables as they are."""
+    assert table() in PAGE.read_text("utf-8"), f"{PAGE.name} has to have these:\n\n{table()}"
+
+
+@pytest.mark.parametrize(
+    ("code", "body", "expected"),
+    [
+        (429, {"error": {"message": "m", "status": "RESOURCE_EXHAUSTED"}}, "rate_limited"),
+        (429, [{"error": {"message": "m", "status": "UNAVAILABLE"}}], "internal"),
+        (503, {"message": "m"}, "internal"),
+        (504, "gateway", "timeout"),
+        (404, None, "configuration"),
+        (302, {}, "configuration"),
+        (0, {"error": "odd"}, "configuration"),
+        (400, {"error": {"details": [3, {"@type": 4}], "status": 7}}, "configuration"),
+    ],
+)
+def test_body_of_an_error(code: int, body: object, expected: str) -> None:
+    """The status in a body counts before the HTTP status, and nothing in a body is an exception."""
+    assert expected == failures.of_response(code, body, {}, str).kind
+
+
+@pytest.mark.parametrize(
+    ("delay", "header", "expected"),
+    [
+        ("1.5s", "9", 1500),
+        ("0s", "9", 0),
+        ("soon", "9", 9000),
+        (None, "0.25", 250),
+        (None, "Wed, 21 Oct 2026 07:28:00 GMT", None),
+        (None, "-3", None),
+        (None, "", None),
+    ],
+)
+def test_delay(delay: str | None, header: str, expected: int | None) -> None:
+    """The delay is the one in the details, or else in the header, in seconds."""
+    info = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay}
+    body = {"error": {"status": "UNAVAILABLE", "details": [] if delay is None else [info]}}
+    error = failures.of_response(503, body, {"retry-after": header}, str)
+    assert expected == error.retry_after_ms
