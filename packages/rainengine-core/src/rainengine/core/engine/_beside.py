@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TypeGuard
-
 import attrs
 
 from rainengine.core.abc import Ledger
 from rainengine.core.engine._busy import busy_policy
 from rainengine.core.engine._intake import Intake, Known
-from rainengine.core.engine._requests import ProcessRequest, Submitted
+from rainengine.core.engine._requests import ContinueRequest, ProcessRequest, Submitted
 from rainengine.core.engine._sessions import SessionCache, is_taken
 from rainengine.core.errors import SequenceConflict, SessionNotFound
 
@@ -50,29 +48,22 @@ class Beside:
             self.sessions.tell(session_id)
             return bool(stops)
 
-    def is_interrupting(self, request: object) -> TypeGuard[ProcessRequest]:
-        """Whether the request is to stop the open run."""
-        if not isinstance(request, ProcessRequest):
-            return False
-        return busy_policy(self.intake.agent.profile, request) == "interrupt"
+    async def look_ahead(self, request: ProcessRequest | ContinueRequest) -> Known | None:
+        """As `meet`, where this process takes a step in the session."""
+        return await self.meet(request) if is_taken(self.ledger, request.session_id) else None
 
-    async def interrupt(self, request: ProcessRequest) -> Known:
-        """Bring in a message at once that stops a step which is under way."""
-        submitted = await self.submit(request)
-        return await self.intake.known_as(request, submitted)
+    async def meet(self, request: ProcessRequest | ContinueRequest) -> Known | None:
+        """Have a message meet a session that somebody holds, without waiting for its turn.
 
-    async def look_ahead(self, request: object) -> Known | None:
-        """Before a request waits for its turn: bring it in if it interrupts a step of this process.
-
-        Raises `RunOpen` where it would be refused anyway.
+        One that interrupts is brought in, and what is then known of it returned. Raises `RunOpen`
+        where it is to be rejected.
         """
-        if not isinstance(request, ProcessRequest):
+        if isinstance(request, ContinueRequest):
             return None
-        if not is_taken(self.ledger, request.session_id):
-            return None
-        if self.is_interrupting(request):
-            return await self.interrupt(request)
-        if busy_policy(self.intake.agent.profile, request) == "reject":
+        busy = busy_policy(self.intake.agent.profile, request)
+        if busy == "interrupt":
+            return await self.intake.known_as(request, await self.submit(request))
+        if busy == "reject":
             session = await self.sessions.look_at(request.session_id)
             await self.intake.stops_for(session.projection, request)
         return None

@@ -197,9 +197,9 @@ class AgentEngine:
                 except SessionBusy as busy:
                     if submitted is not None:
                         raise RunInProgress(request.session_id, submitted.trigger_id) from busy
-                    if not self._beside.is_interrupting(request):
+                    submitted = await self._beside.meet(request)
+                    if submitted is None:
                         raise
-                    submitted = await self._beside.interrupt(request)
 
     async def _take_turn(
         self, request: ProcessRequest | ContinueRequest, submitted: Known | None

@@ -51,6 +51,7 @@ from rainengine.core.kernel._profiles import widening as widening
 from rainengine.core.kernel._refusals import CallFacts as CallFacts
 from rainengine.core.kernel._refusals import offered_skills as offered_skills
 from rainengine.core.kernel._refusals import refusal as refusal
+from rainengine.core.kernel._summaries import INSTRUCTION as INSTRUCTION
 from rainengine.core.kernel._summaries import items_to_summarise as items_to_summarise
 from rainengine.core.kernel._summaries import shown_items as shown_items
 from rainengine.core.kernel._tuning import needed as needed
