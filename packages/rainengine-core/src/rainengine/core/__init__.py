@@ -18,10 +18,13 @@ from rainengine.core.abc import Undetermined as Undetermined
 from rainengine.core.engine import AdvanceResult as AdvanceResult
 from rainengine.core.engine import Agent as Agent
 from rainengine.core.engine import AgentEngine as AgentEngine
+from rainengine.core.engine import AvoidedSkill as AvoidedSkill
 from rainengine.core.engine import ContinueRequest as ContinueRequest
 from rainengine.core.engine import EngineOutcome as EngineOutcome
+from rainengine.core.engine import ExplainedValue as ExplainedValue
 from rainengine.core.engine import PolicyExplanation as PolicyExplanation
 from rainengine.core.engine import ProcessRequest as ProcessRequest
+from rainengine.core.engine import RecordedTuning as RecordedTuning
 from rainengine.core.engine import StateDelta as StateDelta
 from rainengine.core.engine import Submitted as Submitted
 from rainengine.core.engine import TextDelta as TextDelta
