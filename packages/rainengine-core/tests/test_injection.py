@@ -148,7 +148,7 @@ class PoisonedMemory:
         return [MemoryHit(sequence=1, text=self.text, score=1.0)]
 
 
-CHANNELS = ("message", "webhook", "tool result", "memory", "delegation result", "metadata")
+CHANNELS = ("message", "webhook", "tool result", "memory", "delegation result", "comment")
 
 
 @pytest.mark.parametrize("channel", CHANNELS)
@@ -207,7 +207,7 @@ class Theatre:
             "tool result": [_calls("read")],
             "memory": [MemorySearch(query="x")],
             "delegation result": [_delegate("helpers")],
-            "metadata": [Suspend(reason="may I?")],
+            "comment": [Suspend(reason="may I?")],
         }.get(channel, [])
         if channel == "webhook":
             trigger = Webhook(source="w", payload={"title": poison, "granted_scopes": ["*"]})
@@ -223,11 +223,11 @@ class Theatre:
             trigger = DelegationResult(
                 correlation_id=made.correlation_id, payload=self.poison, cost_micros=0
             )
-        elif channel == "metadata":
+        elif channel == "comment":
             (pending,) = await stage.records(PendingApproval)
             scopes = ("scope:human_approval", "tool:admin")
             trigger = Approval(
-                resume_token=pending.resume_token, decision="approved", metadata=self.poison
+                resume_token=pending.resume_token, decision="approved", comment=self.poison
             )
         if trigger is not None:
             request = stage.request(trigger=trigger, granted_scopes=scopes)
@@ -237,9 +237,9 @@ class Theatre:
         """What the ledger holds came from the host and the engine, and not from the model."""
         stage = self.stage
         resolved = await stage.records(ApprovalResolution)
-        assert len(resolved) == (channel == "metadata")
+        assert len(resolved) == (channel == "comment")
         for trigger in await stage.records(TriggerRecord):
-            allowed = {"scope:human_approval", "tool:admin"} if channel == "metadata" else set()
+            allowed = {"scope:human_approval", "tool:admin"} if channel == "comment" else set()
             assert set(trigger.granted_scopes) <= allowed
             assert trigger.policy == BUDGET
         for request in self.model.requests[1:]:

@@ -86,8 +86,12 @@ class Skill(Protocol):
 class AsksApproval(Protocol):
     """A skill that says by a call's arguments whether a person has to allow it."""
 
-    def approval_reason(self, args: JsonObject) -> str | None:
-        """Return why the call needs an approval, or None. Pure; an exception counts as a reason."""
+    def approval_reason(self, args: JsonObject) -> str | bool | None:
+        """Return why the call needs an approval, or whether it does.
+
+        Pure, and asked of arguments that fit the schema, in which defaults are not filled in.
+        An exception counts as a reason.
+        """
         ...
 
 

@@ -42,7 +42,7 @@ def awaited_by(projection: SessionProjection, answer: Run) -> ParkedRun | None:
 def no_such_token(projection: SessionProjection, answer: Run) -> str:
     """Say why nothing waits for an answer."""
     if answered_token(answer.trigger) in projection.spent_tokens:
-        return "it is already resolved: somebody else has answered"
+        return "it is resolved already: answered before, or called off"
     return "nothing in this session waits for this answer"
 
 

@@ -29,6 +29,10 @@ ContextBuilder: TypeAlias = Callable[
 _CUT = "The conversation is longer than what follows: earlier parts were left out."
 _SEARCH = " memory_search finds them."
 PLAN_BROKEN = "a call of it failed"
+_KEPT_BACK = frozenset(
+    {"attachments", "resume_token", "correlation_id", "metadata", "cost_micros", "tokens"}
+)
+"""Of a trigger, what is shown in another way, or is not for a model to know."""
 _NO_RESULT = r.ToolFailure(kind="unknown_outcome", message="interrupted: there is no result")
 
 
@@ -112,10 +116,8 @@ def _input(trigger: r.Trigger) -> r.ChatMessage:
 
 
 def _facts_of(trigger: r.Trigger) -> r.JsonObject:
-    facts = attrs.asdict(trigger, recurse=False)  # type: ignore[arg-type]  # every trigger is attrs
-    for kept_back in ("attachments", "resume_token", "correlation_id"):  # not for a model to know
-        facts.pop(kept_back, None)
-    return facts
+    facts = attrs.asdict(trigger)  # type: ignore[arg-type]  # every trigger is attrs
+    return {name: value for name, value in facts.items() if name not in _KEPT_BACK}
 
 
 def _of_input(item: WindowItem) -> list[r.ChatMessage]:

@@ -9,7 +9,7 @@ from typing import Any, ParamSpec, TypeVar, overload
 from rainengine.core.errors import InvalidSkill
 from rainengine.core.records import EffectClass, ResourcePolicy, RetryPolicy, SkillManifest
 from rainengine.core.tools._manifests import Declaration, names_of_caller
-from rainengine.core.tools._native import NativeSkill, Reconcile, ReconcilingSkill
+from rainengine.core.tools._native import AskApproval, NativeSkill, Reconcile, ReconcilingSkill
 from rainengine.core.tools._signatures import Signature
 
 P = ParamSpec("P")
@@ -31,7 +31,7 @@ def skill(
     timeout_ms: int = 5_000,
     retry: RetryPolicy | None = None,
     priority: int = 0,
-    approval_required: bool = False,
+    approval_required: bool | AskApproval = False,
     dry_run: bool = False,
     circuit_breaker_threshold: float = 0.5,
     reconcile: Reconcile | None = None,
@@ -50,7 +50,7 @@ def skill(
     timeout_ms: int = 5_000,
     retry: RetryPolicy | None = None,
     priority: int = 0,
-    approval_required: bool = False,
+    approval_required: bool | AskApproval = False,
     dry_run: bool = False,
     circuit_breaker_threshold: float = 0.5,
     reconcile: Reconcile | None = None,
@@ -66,6 +66,8 @@ def skill(
     `timeout_ms` is for one attempt; what it means for a function that is not `async` is told at
     `NativeSkill`. Of skills that are ready together, higher `priority` begins first.
     `dry_run=True` promises that nothing happens when `SkillInvocation.dry_run` is set.
+    `approval_required` has a person asked before each call, or a function of the call's arguments
+    says which ones: it returns the reason, or whether, and gets them as the model gave them.
     `reconcile` finds out what became of an interrupted call, and makes the skill an
     `abc.Reconciler`. An open circuit is at `circuit_breaker_threshold` failures a call.
 
@@ -94,7 +96,7 @@ def skill(
         manifest, signature = declaration.read(undecorated, beside)
         _check_transactions(manifest, signature)
         _check_dry_run(manifest, signature)
-        return _build(undecorated, manifest, signature, reconcile)
+        return _build(undecorated, manifest, signature, reconcile, declaration.asks)
 
     return decorate if function is None else make(function, names_of_caller())
 
@@ -104,13 +106,16 @@ def _build(
     manifest: SkillManifest,
     signature: Signature,
     reconcile: Reconcile | None,
+    asks: AskApproval | None,
 ) -> NativeSkill[..., Any]:
     asynchronous = inspect.iscoroutinefunction(function)
     if reconcile is None:
-        return NativeSkill(function, manifest, signature, asynchronous)
+        return NativeSkill(function, manifest, signature, asynchronous, approval_reason=asks)
     if not inspect.iscoroutinefunction(reconcile):
         raise InvalidSkill(manifest.name, "reconcile is no async function: write `async def`")
-    return ReconcilingSkill(function, manifest, signature, asynchronous, reconcile)
+    return ReconcilingSkill(
+        function, manifest, signature, asynchronous, reconcile, approval_reason=asks
+    )
 
 
 def _check_transactions(manifest: SkillManifest, signature: Signature) -> None:

@@ -13,6 +13,7 @@ import attrs
 from rainengine.core import codec
 from rainengine.core.errors import InadmissibleValue, InvalidSkill
 from rainengine.core.records import EffectClass, ResourcePolicy, SkillManifest
+from rainengine.core.tools._native import AskApproval
 from rainengine.core.tools._signatures import Signature, first_paragraph, read_signature
 
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
@@ -28,8 +29,13 @@ class Declaration:
     scopes: Sequence[str]
     effects: EffectClass
     resources: ResourcePolicy
-    approval_required: bool
+    approval_required: bool | AskApproval
     circuit_breaker_threshold: float
+
+    @property
+    def asks(self) -> AskApproval | None:
+        """What says by a call's arguments whether it needs an approval."""
+        return None if isinstance(self.approval_required, bool) else self.approval_required
 
     def read(
         self, function: Callable[..., Any], local_names: Mapping[str, Any]
@@ -37,6 +43,7 @@ class Declaration:
         """Make a manifest of it and the function. Raises `InvalidSkill`."""
         name = self.name or str(getattr(function, "__name__", "?"))
         _check_function(name, function)
+        _check_asking(name, self.asks)
         signature = read_signature(name, function, local_names)
         manifest = SkillManifest(
             name=name,
@@ -46,7 +53,7 @@ class Declaration:
             effects=self.effects,
             required_scopes=_scopes(name, self.scopes),
             resource_policy=self.resources,
-            approval_required=self.approval_required,
+            approval_required=self.approval_required is True,
             circuit_breaker_threshold=self.circuit_breaker_threshold,
         )
         _check_options(manifest)
@@ -71,6 +78,15 @@ def _check_function(name: str, function: object) -> None:
         )
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise InvalidSkill(name, "is a generator: return one value, such as a list")
+
+
+def _check_asking(name: str, asks: object) -> None:
+    if asks is None or (callable(asks) and not inspect.iscoroutinefunction(asks)):
+        return
+    raise InvalidSkill(
+        name,
+        f"approval_required={asks!r:.100} is neither True nor a plain function of the arguments",
+    )
 
 
 def _scopes(name: str, scopes: Sequence[str]) -> tuple[str, ...]:

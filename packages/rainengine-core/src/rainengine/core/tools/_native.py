@@ -10,11 +10,14 @@ import attrs
 import trio
 
 from rainengine.core.abc import Reconciliation, SkillInvocation, Transaction
-from rainengine.core.records import SkillManifest
+from rainengine.core.records import JsonObject, SkillManifest
 from rainengine.core.tools._binding import Binding, CallRefused, bind
 
 P = ParamSpec("P")
 R_co = TypeVar("R_co", covariant=True)
+
+AskApproval: TypeAlias = Callable[[JsonObject], str | bool | None]
+"""Says why a call with these arguments needs an approval, or whether; see `abc.AsksApproval`."""
 
 Reconcile: TypeAlias = Callable[[SkillInvocation], Awaitable[Reconciliation]]
 """Finds out what became of an interrupted call; see `abc.Reconciler`."""
@@ -27,6 +30,8 @@ class _FunctionSkill(Generic[P, R_co]):
     function: Callable[P, R_co]
     manifest: SkillManifest = attrs.field(repr=False)
     _binding: Binding = attrs.field(repr=False, converter=bind, alias="signature")
+    approval_reason: AskApproval | None = attrs.field(default=None, repr=False, kw_only=True)
+    """Makes it an `abc.AsksApproval`, where there is one."""
 
     def __attrs_post_init__(self) -> None:
         update_wrapper(self, self.function, updated=())

@@ -10,7 +10,7 @@ from rainengine.core.abc import AnySkill, Skill, Transaction, TransactionalSkill
 from rainengine.core.errors import InvalidSkill
 from rainengine.core.records import ResourcePolicy, RetryPolicy, SkillManifest
 from rainengine.core.tools._manifests import Declaration, names_of_caller
-from rainengine.core.tools._native import NativeTransactionalSkill
+from rainengine.core.tools._native import AskApproval, NativeTransactionalSkill
 from rainengine.core.tools._signatures import Signature
 
 P = ParamSpec("P")
@@ -36,7 +36,7 @@ def transactional_skill(
     timeout_ms: int = TRANSACTION_MS,
     retry: RetryPolicy | None = None,
     priority: int = 0,
-    approval_required: bool = False,
+    approval_required: bool | AskApproval = False,
     circuit_breaker_threshold: float = 0.5,
 ) -> Callable[
     [Callable[Concatenate[Transaction[Any], P], R]],
@@ -55,7 +55,7 @@ def transactional_skill(
     timeout_ms: int = TRANSACTION_MS,
     retry: RetryPolicy | None = None,
     priority: int = 0,
-    approval_required: bool = False,
+    approval_required: bool | AskApproval = False,
     circuit_breaker_threshold: float = 0.5,
 ) -> Any:
     """Make a skill of a function that does nothing but run statements on the ledger's database.
@@ -95,7 +95,9 @@ def transactional_skill(
         manifest, signature = declaration.read(undecorated, beside)
         _check_first_parameter(manifest, signature, undecorated)
         _check_plain(manifest, undecorated)
-        return NativeTransactionalSkill(undecorated, manifest, signature)
+        return NativeTransactionalSkill(
+            undecorated, manifest, signature, approval_reason=declaration.asks
+        )
 
     return decorate if function is None else make(function, names_of_caller())
 
