@@ -490,7 +490,7 @@ async def test_a_skill_that_changed_meanwhile(stage: Any) -> None:
 
 
 async def test_a_skill_that_changed_after_the_approval(stage: Any) -> None:
-    """Calls of an approved graph that had not started run in the approved version, or not at all."""
+    """What of an approved graph has not started runs in the approved version, or not at all."""
     slow = stage.skill("pay", stage.taking(60), approval_required=True)
     calls = CallSkills([stage.call("pay", "c1"), stage.call("pay", "c2", depends_on=("c1",))])
     engine = stage.engine([calls], slow)
