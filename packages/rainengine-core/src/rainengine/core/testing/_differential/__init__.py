@@ -20,7 +20,11 @@ from rainengine.core.testing._differential._process import Workload as Workload
 from rainengine.core.testing._differential._receivers import Deeds as Deeds
 from rainengine.core.testing._differential._receivers import InMemoryReceiver as InMemoryReceiver
 from rainengine.core.testing._differential._receivers import Receiver as Receiver
+from rainengine.core.testing._differential._thinking import THINKING
 from rainengine.core.testing._differential._transactional import TRANSACTIONAL as TRANSACTIONAL
 from rainengine.core.testing._differential._witness import Event as Event
 from rainengine.core.testing._differential._witness import Witness as Witness
-from rainengine.core.testing._differential._workloads import WORKLOADS as WORKLOADS
+from rainengine.core.testing._differential._workloads import PLAIN_WORKLOADS
+
+WORKLOADS = (*PLAIN_WORKLOADS, *THINKING)
+"""What the differential driver and the crash sweeps run on every store."""

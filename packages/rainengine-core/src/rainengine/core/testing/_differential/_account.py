@@ -2,6 +2,7 @@
 
 A crash legitimately changes: sequences and times; how results share appends; claims of the lease;
 attempts and durations of calls; whether a reflection was due (it is counted in records);
+reservations, and what the session has spent by one whose call has no recorded end;
 and, for an unsafe call that was interrupted, its result. Such a call is *in doubt*:
 its result, those of calls that were skipped because of it, its skill's statistics
 and the fingerprints of prompts that showed it are left out of the comparison.
@@ -31,6 +32,7 @@ _PASSING = frozenset(
         "first_sequence",
         "last_sequence",
         "last_reflection_sequence",
+        "through_sequence",
         "first_recorded_at_ms",
         "last_recorded_at_ms",
         "last_failure_at_ms",
@@ -47,6 +49,7 @@ _PASSING = frozenset(
 _OF_GRAPHS = frozenset(
     {"tool_call", "tool_node_checkpoint", "tool_result", "skill_input_validation"}
 )
+_AMOUNTS = ("input_tokens", "output_tokens", "cost_micros")
 _INCIDENTAL = frozenset(
     {
         "coordination_claim",
@@ -69,6 +72,8 @@ class RunAccount:
     results: dict[str, Json] = attrs.field(factory=dict[str, Json])
     needs: dict[str, tuple[str, ...]] = attrs.field(factory=dict[str, "tuple[str, ...]"])
     times_settled: dict[str, int] = attrs.field(factory=dict[str, int])
+    reserved: Json = None
+    forfeited: dict[str, int] = attrs.field(factory=dict[str, int])
 
 
 @attrs.frozen(kw_only=True)
@@ -109,13 +114,17 @@ async def account_of(ledger: Ledger, session_id: str) -> Account:
         if entry.kind == "trigger_intent":
             order.append(trigger_id)
         _take(runs.setdefault(trigger_id, RunAccount()), entry)
+    projection = await _projection(ledger, session_id)
+    for run in runs.values():
+        for name, amount in run.forfeited.items():
+            projection["usage"][name] -= amount
     lease = await ledger.lease_of(session_id) if isinstance(ledger, SessionLeases) else None
     checked = await verify_session(ledger, session_id) if entries else None
     return Account(
         session_id=session_id,
         runs=runs,
         order=tuple(order),
-        projection=await _projection(ledger, session_id),
+        projection=projection,
         held_by=None if lease is None else lease.owner,
         broken=None if checked is None or checked.ok else checked.reason,
     )
@@ -132,6 +141,10 @@ def _take(run: RunAccount, entry: EncodedEntry) -> None:
     if entry.kind in _INCIDENTAL:
         return
     payload: Json = codec.parse_json(entry.payload)
+    if entry.kind in {"provider_usage", "outcome"}:
+        _take_of_budget(run, payload)
+    if payload.get("status") in {"reserved", "released"}:
+        return
     if entry.kind in _OF_GRAPHS:
         _take_of_graph(run, entry.kind, payload)
         return
@@ -141,6 +154,15 @@ def _take(run: RunAccount, entry: EncodedEntry) -> None:
             needs = call.get("depends_on", ())
             run.needs[label] = tuple(call_label(payload["graph_id"], other) for other in needs)
     run.records.append({"kind": entry.kind, "key": entry.idempotency_key} | _lasting(payload))
+
+
+def _take_of_budget(run: RunAccount, payload: Json) -> None:
+    """Note what is reserved, and what of it counts as spent as its call has no recorded end."""
+    ends = payload.get("status") in {"settled", "failed", "released"}
+    if run.reserved is not None and not ends:
+        for name in _AMOUNTS:
+            run.forfeited[name] = run.forfeited.get(name, 0) + run.reserved.get(name, 0)
+    run.reserved = payload if payload.get("status") == "reserved" else None
 
 
 def _take_of_graph(run: RunAccount, kind: str, payload: Json) -> None:

@@ -19,8 +19,10 @@ from rainengine.core.abc import (
     Ledger,
     LlmProvider,
     NotStarted,
+    PricedProvider,
     ProviderDecision,
     ProviderRequest,
+    Quote,
     Reconciler,
     Reconciliation,
     Settled,
@@ -33,6 +35,7 @@ from rainengine.core.errors import EffectNotApplied
 from rainengine.core.records import (
     ModelDecision,
     NewRecord,
+    ProviderConfig,
     Record,
     SkillManifest,
     StoredRecord,
@@ -144,7 +147,9 @@ class Witness:
         return _WatchedLedger(ledger, self.report)
 
     def provider(self, provider: LlmProvider) -> LlmProvider:
-        """Watch a model provider."""
+        """Watch a model provider; it stays a `PricedProvider` if it was one."""
+        if isinstance(provider, PricedProvider):
+            return _WatchedPricedProvider(provider, self.report, provider)
         return _WatchedProvider(provider, self.report)
 
     def skill(self, skill: AnySkill) -> AnySkill:
@@ -197,6 +202,14 @@ class _WatchedProvider:
         context = request.context
         self.report(Asked(_step(context.trigger_id, context.step)))
         return await self.inner.generate_action(request)
+
+
+@attrs.frozen
+class _WatchedPricedProvider(_WatchedProvider):
+    priced: PricedProvider
+
+    def quote(self, config: ProviderConfig, input_tokens: int) -> Quote | None:
+        return self.priced.quote(config, input_tokens)
 
 
 @attrs.frozen

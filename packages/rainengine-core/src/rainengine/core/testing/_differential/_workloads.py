@@ -306,7 +306,7 @@ NARROW = Workload(
     engine=_limited(EnginePolicy(max_parallel_skill_calls=1)),
 )
 
-WORKLOADS: tuple[Workload, ...] = (
+PLAIN_WORKLOADS: tuple[Workload, ...] = (
     PLAIN,
     PARALLEL,
     DEPENDENCIES,
@@ -316,4 +316,4 @@ WORKLOADS: tuple[Workload, ...] = (
     MAX_STEPS,
     NARROW,
 )
-"""What the differential driver and the crash sweeps run on every store."""
+"""Workloads that act and answer, and no more."""
