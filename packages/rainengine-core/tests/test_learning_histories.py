@@ -27,6 +27,7 @@ from rainengine.core import (
     RetryPolicy,
 )
 from rainengine.core.abc import ProviderDecision, ProviderRequest, Usage
+from rainengine.core.codec import decode_value, encode_value
 from rainengine.core.errors import ProviderError
 from rainengine.core.kernel import effective_policy
 from rainengine.core.projection import SessionProjection
@@ -162,6 +163,7 @@ def test_what_is_learned_stays_within_bounds(
             check_policy(live, turn.policy)
         stored = await session.stage.stored()
         assert live == await session.stage.replayed()
+        assert live == decode_value(encode_value(live), SessionProjection)
         given_by = {
             entry.record.trigger_id: entry.record
             for entry in stored

@@ -156,6 +156,9 @@ class Worker:
     async def fail(self, _: int) -> Any:
         raise ProviderError("down", kind="internal", retryable=False)
 
+    async def give_up(self, _: int) -> Any:
+        raise ProviderError("slow", kind="timeout", retryable=False)
+
     async def spend(self, _: int) -> Any:
         return ProviderDecision(action=Continue(), usage=Usage(cost_micros=10_000_000))
 
@@ -177,6 +180,7 @@ def worker(stage: Any) -> Worker:
 
 RAISED = [
     ("hang", "provider_timeout_ms", 1_250),
+    ("give_up", "provider_timeout_ms", 1_250),
     ("loop", "max_steps", 5),
     ("dawdle", "max_execution_time_ms", 12_500),
 ]

@@ -415,6 +415,8 @@ class AgentEngine:
     ) -> ProfilePatch:
         """Record what `resolved_by` said to a patch that waits for an answer; return the record.
 
+        Who may answer is for the caller to check.
+
         Raises:
             ProfilePatchRefused: it does not wait; `reason` tells how it was resolved before.
             AgentMismatch: it is for the profile of another agent.

@@ -52,7 +52,14 @@ class ResourcePolicy:
 
 @attrs.frozen(kw_only=True)
 class SelfImprovementPolicy:
-    """How the engine may tune itself; see `EnginePolicy.self_improvement`."""
+    """How the engine may tune the policy that this is a part of.
+
+    What it finds is applied at once (`auto_with_guardrails`), once later runs have confirmed it
+    (`shadow`), or never (`advisory`). No value is raised by more than `max_policy_delta_percent`
+    of the operator's. `reflection_interval_records` is how many records there are at least between
+    reflections, `min_observations_before_tuning` how many runs a limit has to end.
+    `evaluator_model` is for evaluators of the host's own: the engine asks no model.
+    """
 
     enabled: bool = True
     mode: LearningMode = "auto_with_guardrails"
