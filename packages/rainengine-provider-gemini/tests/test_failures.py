@@ -27,7 +27,6 @@ MODULES = [
     "google.api_core.exceptions",
     "google.auth.exceptions",
     "google.protobuf.json_format",
-    "httpx",
     "httpx2",
     "requests.exceptions",
 ]
