@@ -45,21 +45,28 @@ class Evidence:
         """The record by which the second process took the session over."""
         return next(entry for entry in self.records if isinstance(entry.record, CoordinationClaim))
 
-    def results(self, *, after_takeover: bool) -> dict[str, ToolResult]:
-        """The results that one of the processes stored, by call id."""
-        takeover = self.takeover.sequence
+    def issued(self) -> dict[tuple[str, str], str]:
+        """The idempotency key of each call, by its graph and its id."""
         return {
-            entry.record.call_id: entry.record
+            (entry.record.graph_id, call.call_id): call.idempotency_key
+            for entry in self.records
+            if isinstance(entry.record, ToolCalls)
+            for call in entry.record.calls
+        }
+
+    def results(self, *, after_takeover: bool) -> dict[object, ToolResult]:
+        """The results that one of the processes stored, by their calls' keys."""
+        takeover, issued = self.takeover.sequence, self.issued()
+        return {
+            issued.get((entry.record.graph_id, entry.record.call_id)): entry.record
             for entry in self.records
             if isinstance(entry.record, ToolResult)
             and (entry.sequence > takeover) == after_takeover
         }
 
     def noted(self, pid: int, event: str) -> set[object]:
-        """The calls of which a process noted an event."""
-        return {
-            line["call_id"] for line in self.log if (line["pid"], line["event"]) == (pid, event)
-        }
+        """The keys of the calls of which a process noted an event."""
+        return {line["key"] for line in self.log if (line["pid"], line["event"]) == (pid, event)}
 
     def repeated(self, second: int) -> set[object]:
         """Calls that the second process began, although the ledger had their result."""
@@ -71,13 +78,8 @@ class Evidence:
 
     def keys_agree(self) -> bool:
         """Whether each call ran under the one key that the ledger gave it, whoever ran it."""
-        issued = {
-            call.call_id: call.idempotency_key
-            for entry in self.records
-            if isinstance(entry.record, ToolCalls)
-            for call in entry.record.calls
-        }
-        return all(line["key"] == issued[str(line["call_id"])] for line in self.log)
+        issued = {key: call_id for (_, call_id), key in self.issued().items()}
+        return all(issued.get(str(line["key"])) == line["call_id"] for line in self.log)
 
     def doubles(self) -> list[object]:
         """Idempotency keys that stand twice in the accounting book or among the letters sent."""

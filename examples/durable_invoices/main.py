@@ -22,10 +22,14 @@ import office
 import trio
 from board import BOLD, DIM, GREEN, RED, Board, is_live, legend, paint
 from evidence import Evidence
+from mind import chosen_mind
 from timeline import timeline
 from worker import LEDGER, SESSION
 
 WORKER = Path(__file__).with_name("worker.py")
+MIND = chosen_mind()
+SETTLING_S = 1.0
+"""How long a real model's other calls have to come to an end before the process is killed."""
 
 
 @attrs.frozen(kw_only=True)
@@ -36,6 +40,8 @@ class Life:
     began_ms: int
     killed: bool
     returncode: int
+    waiting: tuple[str, ...]
+    """The skills whose effects were under way in the end."""
 
 
 def main() -> int:
@@ -44,18 +50,14 @@ def main() -> int:
     invoices = len(list(office.DOCUMENTS.glob("*.txt")))
     print(paint("RainEngine: an agent that is killed in the middle of its work", BOLD))
     print(f"{invoices} invoices to read, check, convert, post and report; the ledger is one file.")
-    if {"OPENAI_BASE_URL", "OPENAI_API_KEY"} & os.environ.keys():
-        print(
-            "OPENAI_BASE_URL or OPENAI_API_KEY is set, but the package that would ask that model"
-            " is no part of this release: a scripted model decides."
-        )
+    print(MIND.told)
     if is_live():
         print(legend())
     first = _live(folder, pace_s, kill=True)
     if not first.killed:
         return _complain(first)
     print(paint(f"  SIGKILL: process {first.pid} is gone (exit status {first.returncode}).", RED))
-    print("  A posting is in the book and a letter is sent: neither is confirmed or recorded.")
+    print(f"  {_under_way(first)}: not confirmed, and not recorded.")
     second = _live(folder, pace_s, kill=False)
     if second.returncode != 0:
         return _complain(second)
@@ -80,11 +82,13 @@ def _arguments() -> tuple[Path, float]:
 
 
 def _live(folder: Path, pace_s: float, *, kill: bool) -> Life:
-    """Run the worker in the folder; kill it once all marked calls wait for their receipts."""
+    """Run the worker in the folder; kill it once enough calls wait for their receipts."""
     began_ms = _now_ms()
-    environment = {**os.environ, "DEMO_PACE_S": str(pace_s)}
+    lost = "" if not kill else "first" if MIND.is_real else "named"
+    environment = {**os.environ, "DEMO_PACE_S": str(pace_s), "DEMO_LOST_RECEIPTS": lost}
     board = Board()
-    waiting, killed = 0, False
+    waiting: list[str] = []
+    killed = False
     with subprocess.Popen(  # noqa: S603  # our own worker
         [sys.executable, str(WORKER)], cwd=folder, env=environment, stdout=subprocess.PIPE
     ) as process:
@@ -93,16 +97,32 @@ def _live(folder: Path, pace_s: float, *, kill: bool) -> Life:
             for line in process.stdout or ():
                 event = json.loads(line)
                 board.show(event)
-                waiting += event["event"] == "waiting"
-                if kill and waiting == len(office.NO_RECEIPT):
-                    time.sleep(pace_s)  # for whoever watches
+                waiting += [event["skill"]] if event["event"] == "waiting" else []
+                if kill and not killed and _is_time(waiting):
+                    time.sleep(max(pace_s, SETTLING_S * MIND.is_real))  # for whoever watches
                     process.kill()
                     killed = True
-                    break
         except BaseException:
             process.kill()
             raise
-    return Life(pid=process.pid, began_ms=began_ms, killed=killed, returncode=process.returncode)
+    return Life(
+        pid=process.pid,
+        began_ms=began_ms,
+        killed=killed,
+        returncode=process.returncode,
+        waiting=tuple(waiting),
+    )
+
+
+def _is_time(waiting: list[str]) -> bool:
+    """Whether enough is under way: nobody knows how much a real model will do at once."""
+    return len(waiting) == (1 if MIND.is_real else len(office.NO_RECEIPT))
+
+
+def _under_way(life: Life) -> str:
+    told = {"post_invoice": "a posting is in the book", "send_mail": "a letter is sent"}
+    parts = [what for skill, what in told.items() if skill in life.waiting]
+    return " and ".join(parts).capitalize()
 
 
 def _complain(life: Life) -> int:

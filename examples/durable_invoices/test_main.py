@@ -53,6 +53,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
 
 def _run(script: str, *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONUTF8": "1", "OPENAI_API_KEY": "none"}
+    environment.pop("RAINENGINE_MODEL", None)
     return subprocess.run(  # noqa: S603  # our own scripts
         [sys.executable, str(HERE / script), *arguments],
         cwd=cwd,
@@ -159,3 +160,39 @@ async def test_a_third_life_has_nothing_to_do(demo: Demo) -> None:
     assert (ended.returncode, ended.stdout) == (0, "")
     assert await demo.records() == records
     assert demo.rows("execution.jsonl") == log
+
+
+MINDS: dict[str, tuple[dict[str, str], str, str | None]] = {
+    "nothing": ({}, "a scripted model decides", None),
+    "a key alone": ({"OPENAI_API_KEY": "k"}, "RAINENGINE_MODEL is not", None),
+    "a model alone": ({"RAINENGINE_MODEL": "m"}, "is set, none of", None),
+    "OpenAI": ({"RAINENGINE_MODEL": "m", "OPENAI_API_KEY": "k"}, "m decides", "openai"),
+    "an endpoint": (
+        {"RAINENGINE_MODEL": "m", "OPENAI_API_KEY": "k", "OPENAI_BASE_URL": "http://h/v1"},
+        "m at http://h/v1 decides",
+        "openai",
+    ),
+    "Gemini": ({"RAINENGINE_MODEL": "m", "GEMINI_API_KEY": "k"}, "m decides", "gemini"),
+    "both keys": (
+        {"RAINENGINE_MODEL": "gemini-x", "OPENAI_API_KEY": "k", "GEMINI_API_KEY": "k"},
+        "gemini-x decides",
+        "gemini",
+    ),
+}
+
+
+@pytest.mark.parametrize(("environment", "told", "plugin"), MINDS.values(), ids=MINDS)
+def test_who_decides(environment: dict[str, str], told: str, plugin: str | None) -> None:
+    """The environment names the model; its key is passed on by reference only."""
+    code = f"""
+from mind import chosen_mind
+mind = chosen_mind({environment!r})
+print(mind.told, mind.plugin, mind.settings.get("api_key"), sep="|")
+"""
+    done = subprocess.run(  # noqa: S603  # our own code
+        [sys.executable, "-c", code], cwd=HERE, capture_output=True, text=True, check=True
+    )
+    said, chosen, key = done.stdout.strip().split("|")
+    assert told in said
+    assert chosen == str(plugin)
+    assert key == ("None" if plugin is None else f"env:{plugin.upper()}_API_KEY")

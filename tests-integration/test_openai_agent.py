@@ -1,0 +1,98 @@
+"""The demo's agent with a model behind OpenAI's APIs: whole, streamed, killed and resumed."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from rainengine.core.records import ModelDecision, OutcomeRecord, ProviderUsage, ToolResult
+from rainengine.core.verification import verify_session
+from rainengine.model_servers import Server, open_openai_server
+from rainengine.store_sqlite import open_sqlite_ledger
+from testbed.bookkeeper import DEMO, keep_books, live, records_of, rows
+
+KEY = "sk-canary-4711-in-no-ledger"
+
+
+@pytest.fixture(params=["chat", "responses"])
+def api(request: pytest.FixtureRequest) -> str:
+    """Each API in turn."""
+    return str(request.param)
+
+
+def named(server: Server, api: str) -> dict[str, str]:
+    """Return what the environment says of a model at the server."""
+    return {
+        "OPENAI_BASE_URL": f"{server.url}/v1",
+        "OPENAI_API_KEY": KEY,
+        "RAINENGINE_MODEL": "gpt-test",
+        "RAINENGINE_OPENAI_API": api,
+        "GEMINI_API_KEY": "",
+    }
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+async def test_killed_and_resumed(tmp_path: Path, api: str, *, stream: bool) -> None:
+    """Killed while effects are under way, and started again, the agent ends as it should."""
+    with trio.fail_after(60):
+        async with open_openai_server(keep_books, api_key=KEY) as server:
+            first = await live(tmp_path, named(server, api), stream=stream, killed=True)
+            asked_before = len(server.requests)
+            second = await live(tmp_path, named(server, api), stream=stream)
+            bodies = [request.json for request in server.requests]
+    assert (first.returncode, second.returncode) == (-9, 0), first.errors + second.errors
+    assert asked_before < len(bodies) == 7
+    assert all(bool(body.get("stream")) == stream for body in bodies)
+    _check_work(tmp_path, await records_of(tmp_path))
+    assert (tmp_path / "told.txt").read_text().startswith("Let me see." if stream else "")
+    async with open_sqlite_ledger(tmp_path / "ledger.db") as ledger:
+        assert (await verify_session(ledger, "invoices")).ok
+    assert _files_with(tmp_path, KEY) == []
+    assert KEY not in first.errors + second.errors
+
+
+def _files_with(folder: Path, text: str) -> list[str]:
+    return [path.name for path in folder.iterdir() if text.encode() in path.read_bytes()]
+
+
+def _check_work(folder: Path, records: list[Any]) -> None:
+    """Check that all was done, and once; that each decision was asked for once, and paid."""
+    facts = [entry.record for entry in records]
+    (outcome,) = [fact for fact in facts if isinstance(fact, OutcomeRecord)]
+    assert outcome.stop_reason == "responded", outcome.detail
+    assert outcome.response == (
+        "8 invoices are posted, EUR 7,124.35 in all; 4 are set aside, and their suppliers are"
+        " asked."
+    )
+    assert len({row["key"] for row in rows(folder, "accounting.jsonl")}) == 8
+    assert len(rows(folder, "accounting.jsonl")) == 8
+    assert len(rows(folder, "sent.jsonl")) == 5
+    decisions = [fact for fact in facts if isinstance(fact, ModelDecision)]
+    assert [decision.step for decision in decisions] == [1, 2, 3, 4, 5, 6, 7]
+    usages = [fact for fact in facts if isinstance(fact, ProviderUsage)]
+    assert [usage.status for usage in usages] == ["settled"] * 7
+    assert {usage.model for usage in usages} == {"gpt-test"}
+    results = {fact.call_id: fact for fact in facts if isinstance(fact, ToolResult)}
+    assert results["post:06-coffee"].attempts == 2
+    assert results["mail:08-mill-again"].attempts == 1
+
+
+async def test_the_demo_itself(tmp_path: Path, api: str) -> None:
+    """With a model named in the environment, the demo has that one decide."""
+    command = [sys.executable, str(DEMO / "main.py"), "--fast", "--folder", str(tmp_path)]
+    with trio.fail_after(60):
+        async with open_openai_server(keep_books, api_key=KEY) as server:
+            environment = {**os.environ, **named(server, api), "PYTHONUTF8": "1"}
+            done = await trio.run_process(
+                command, env=environment, capture_stdout=True, capture_stderr=True, check=False
+            )
+    output = (done.stdout + done.stderr).decode()
+    assert done.returncode == 0, output
+    assert f"gpt-test at {server.url}/v1 decides." in output
+    assert "NO" not in output.split()
+    assert KEY not in output
