@@ -10,13 +10,36 @@ from typing import Any
 import pytest
 import trio
 
+from rainengine.core import (
+    AgentEngine,
+    EnginePolicy,
+    InMemoryLedger,
+    Message,
+    ProcessRequest,
+    RetryPolicy,
+    TextDelta,
+    open_provider,
+    run_until_terminal,
+)
 from rainengine.core.records import ModelDecision, OutcomeRecord, ProviderUsage, ToolResult
+from rainengine.core.settings import Secret
 from rainengine.core.verification import verify_session
-from rainengine.model_servers import Server, open_openai_server
+from rainengine.model_servers import (
+    Answer,
+    Failure,
+    Hang,
+    Server,
+    broken_off,
+    open_openai_server,
+)
+from rainengine.provider_openai import OpenAISettings, open_openai_provider
 from rainengine.store_sqlite import open_sqlite_ledger
 from testbed.bookkeeper import DEMO, keep_books, live, records_of, rows
 
 KEY = "sk-canary-4711-in-no-ledger"
+REQUEST = ProcessRequest(
+    session_id="s", trigger=Message(user_id="ada", content="hi"), idempotency_key="k"
+)
 
 
 @pytest.fixture(params=["chat", "responses"])
@@ -96,3 +119,66 @@ async def test_the_demo_itself(tmp_path: Path, api: str) -> None:
     assert f"gpt-test at {server.url}/v1 decides." in output
     assert "NO" not in output.split()
     assert KEY not in output
+
+
+async def test_cancelled_in_the_middle_of_a_stream(api: str) -> None:
+    """A host that gives up while the model talks is free within 100 ms, and can go on later.
+
+    The ledger has no half a decision, the endpoint no connection left.
+    """
+    after = 2 if api == "chat" else 6
+    script = [Answer(text="one two", sending=broken_off(Hang(), after=after)), Answer(text="whole")]
+    ledger, told = InMemoryLedger(), []
+    async with open_openai_server(script) as server:
+        settings = OpenAISettings(
+            model="gpt-test",
+            api_key=Secret("k"),
+            base_url=f"{server.url}/v1",
+            api="chat" if api == "chat" else "responses",
+        )
+        async with open_openai_provider(settings) as provider:
+            with trio.CancelScope() as scope:
+
+                def hang_up(delta: TextDelta) -> None:
+                    told.append((delta.text, trio.current_time()))
+                    scope.cancel()
+
+                engine = AgentEngine(
+                    ledger=ledger, provider=provider, owner="host", on_delta=hang_up
+                )
+                await run_until_terminal(engine, REQUEST)
+            assert trio.current_time() - told[0][1] < 0.1
+            await server.until(lambda it: it.open_connections == 0)
+            assert trio.current_time() - told[0][1] < 0.1
+            kinds = [entry.kind for entry in await ledger.read("s")]
+            assert "model_decision" not in kinds
+            assert "outcome" not in kinds
+            engine = AgentEngine(ledger=ledger, provider=provider, owner="host")
+            result = await run_until_terminal(engine, REQUEST)
+    assert (result.outcome.response, result.outcome.steps_executed) == ("whole", 1)
+    decisions = [one for one in await ledger.read("s") if one.kind == "model_decision"]
+    assert len(decisions) == 1
+
+
+async def test_failures_are_retried_by_the_engine(api: str) -> None:
+    """What may pass is asked again, on record; what an answer lacks is told to the model."""
+    script = [
+        Failure(status=503),
+        Answer(text="Once upon", stop="length"),
+        Answer(text="whole"),
+    ]
+    ledger = InMemoryLedger()
+    policy = EnginePolicy(provider_retry=RetryPolicy(initial_interval_ms=1))
+    async with open_openai_server(script) as server:
+        plain = {"model": "gpt-test", "base_url": f"{server.url}/v1", "api": api}
+        async with open_provider("openai", {**plain, "api_key": Secret("k")}) as provider:
+            engine = AgentEngine(ledger=ledger, provider=provider, policy=policy)
+            result = await run_until_terminal(engine, REQUEST)
+        told = str(server.requests[-1].json)
+    assert result.outcome.response == "whole"
+    assert "cut short at the limit of its length" in told
+    facts = [entry.record for entry in await ledger.read("s")]
+    usages = [(one.status, one.error_kind) for one in facts if isinstance(one, ProviderUsage)]
+    assert usages == [("failed", "internal"), ("settled", None), ("settled", None)]
+    (invalid, _) = [one for one in facts if isinstance(one, ModelDecision)]
+    assert invalid.action is None
