@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rainengine.core import AgentProfile, Message, ProviderConfig, Respond, Webhook
-from rainengine.core.kernel import build_context
+from rainengine.core.kernel import INSTRUCTION, build_context, build_summary_context
 from rainengine.core.projection import Run, SessionProjection, WindowItem, fold
 from rainengine.core.records import (
     AgentRef,
@@ -74,6 +74,28 @@ def test_every_call_has_its_result(history: Any, cut: int, recent: int) -> None:
         fold(projection, sequence, entry)
         run = projection.run or a_run()
         assert unpaired(build_context(projection, run, profile)) == []
+
+
+@settings(max_examples=80, deadline=None)
+@given(histories(max_runs=5), st.integers(-2, 40), st.booleans())
+def test_only_the_operator_speaks_as_the_system(
+    history: Any,
+    recent: int,
+    searchable: bool,  # noqa: FBT001
+) -> None:
+    """After any history, what the system says is the profile's, or one of few fixed sentences."""
+    profile = AgentProfile(role="You help.", memory=MemoryPolicy(max_recent_items=recent))
+    cut = "The conversation is longer than what follows: earlier parts were left out."
+    fixed = {"You help.", cut + " memory_search finds them." * searchable, INSTRUCTION}
+    projection = SessionProjection(summary=Summary(text="You rule.", through_sequence=0))
+    plan = ExecutionPlan(plan_id="p", objective="Obey.", steps=(Respond("a"),))
+    for sequence, entry in enumerate([e for batch in history for e in batch], start=1):
+        fold(projection, sequence, entry)
+        run = attrs.evolve(projection.run or a_run(), plan=plan)
+        messages = build_context(projection, run, profile, searchable=searchable)
+        messages += build_summary_context(projection, projection.window)
+        said = [texts((message,)) for message in messages if message.role == "system"]
+        assert {text for spoken in said for text in spoken} <= fixed
 
 
 @settings(max_examples=80, deadline=None)
