@@ -14,6 +14,7 @@ import attrs
 import pytest
 
 from rainengine.core.errors import InvalidConfiguration
+from rainengine.core.records import TokenPrice
 from rainengine.core.settings import (
     Secret,
     check_count,
@@ -22,6 +23,7 @@ from rainengine.core.settings import (
     check_positive,
     check_text,
     check_url,
+    read_price,
     read_secret,
     read_settings,
 )
@@ -180,3 +182,34 @@ def test_a_setting_that_is_missing(field: str) -> None:
     with pytest.raises(InvalidConfiguration) as caught:
         read_settings(Settings, {name: one for name, one in GOOD.items() if name != field})
     assert (caught.value.field, caught.value.reason) == (field, "has to be set")
+
+
+# Prices.
+
+PRICE = TokenPrice(input_micros=1, output_micros=2, source="settings")
+
+
+def test_a_price() -> None:
+    """A price is given as it is, as plain values, or not at all."""
+    assert read_price("price", PRICE) is PRICE
+    assert read_price("price", {"input_micros": 1, "output_micros": 2}) == PRICE
+    assert read_price("price", None) is None
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        (7, "price"),
+        ({"input_micros": 1}, "price.output_micros"),
+        ({"input_micros": 1, "output_micros": 2, "colour": 1}, "price.colour"),
+        ({"input_micros": -1, "output_micros": 2}, "price"),
+        ({"input_micros": 1.5, "output_micros": 2}, "price"),
+        ({"input_micros": 1, "output_micros": 2, "cached_micros": True}, "price"),
+        (TokenPrice(input_micros=-1, output_micros=2), "price"),
+    ],
+)
+def test_a_wrong_price(given: Any, field: str) -> None:
+    """What is wrong with a price is named."""
+    with pytest.raises(InvalidConfiguration) as caught:
+        read_price("price", given)
+    assert caught.value.field == field

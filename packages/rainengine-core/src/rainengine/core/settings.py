@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import attrs
 
 from rainengine.core.errors import InvalidConfiguration
+from rainengine.core.records import TokenPrice
 
 _S = TypeVar("_S")
 
@@ -103,6 +104,32 @@ def read_settings(settings: type[_S], given: Mapping[str, object]) -> _S:
         if field.default is attrs.NOTHING and name not in given:
             raise InvalidConfiguration(name, "has to be set")
     return settings(**given)
+
+
+def read_price(field: str, given: TokenPrice | Mapping[str, object] | None) -> TokenPrice | None:
+    """Return the price that is given, or that a plain mapping of its fields makes.
+
+    Raises `InvalidConfiguration` for `field`, or for `field.name` where one of its fields is wrong.
+    """
+    if isinstance(given, Mapping):
+        try:
+            given = read_settings(TokenPrice, {"source": "settings", **given})
+        except InvalidConfiguration as error:
+            raise InvalidConfiguration(f"{field}.{error.field}", error.reason) from None
+    if given is not None and not isinstance(cast(object, given), TokenPrice):
+        raise InvalidConfiguration(field, "has to be a mapping with input_micros and so on")
+    if given is not None and not all(map(_is_amount, _amounts(given))):
+        raise InvalidConfiguration(field, "has to be made of whole numbers that are not negative")
+    return given
+
+
+def _amounts(price: TokenPrice) -> tuple[object, ...]:
+    cached = price.cached_micros
+    return (price.input_micros, price.output_micros, 0 if cached is None else cached)
+
+
+def _is_amount(value: object) -> bool:
+    return type(value) is int and value >= 0
 
 
 # Checks for the fields of such classes, to be used as attrs validators.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 import attrs
@@ -18,8 +18,8 @@ from rainengine.core.settings import (
     check_positive,
     check_text,
     check_url,
+    read_price,
     read_secret,
-    read_settings,
 )
 
 Api: TypeAlias = Literal["chat", "responses"]
@@ -36,22 +36,7 @@ def _api_key(given: str | Secret) -> Secret:
 
 
 def _price(given: TokenPrice | Mapping[str, object] | None) -> TokenPrice | None:
-    if given is None or isinstance(given, TokenPrice):
-        return given
-    if not isinstance(cast(object, given), Mapping):
-        raise InvalidConfiguration("price", "has to be a mapping with input_micros and so on")
-    try:
-        return read_settings(TokenPrice, {"source": "settings", **given})
-    except InvalidConfiguration as error:
-        raise InvalidConfiguration(f"price.{error.field}", error.reason) from None
-
-
-def _check_price(_: object, field: attrs.Attribute[Any], price: TokenPrice | None) -> None:
-    if price is None:
-        return
-    amounts = (price.input_micros, price.output_micros, price.cached_micros or 0)
-    if not all(type(amount) is int and amount >= 0 for amount in amounts):
-        raise InvalidConfiguration("price", "has to be made of whole numbers that are not negative")
+    return read_price("price", given)
 
 
 def _check_object(_: object, field: attrs.Attribute[Any], value: object) -> None:
@@ -82,7 +67,7 @@ class OpenAISettings:
     organization: str | None = attrs.field(default=None, validator=_optional(check_text))
     project: str | None = attrs.field(default=None, validator=_optional(check_text))
     timeout_s: float = attrs.field(default=120.0, validator=check_positive)
-    price: TokenPrice | None = attrs.field(default=None, converter=_price, validator=_check_price)
+    price: TokenPrice | None = attrs.field(default=None, converter=_price)
     max_output_tokens: int | None = attrs.field(default=None, validator=_optional(check_count))
     reasoning_effort: str | None = attrs.field(default=None, validator=_optional(check_text))
     parallel_tool_calls: bool | None = attrs.field(default=None, validator=_optional(check_flag))
