@@ -396,6 +396,7 @@ async def test_a_run_that_ends_finds_out_first(
     outcome = (await stage.engine([], send).advance(stage.go_on)).outcome
     assert (result, 1) == ((await stage.results())["c1"], len(plain.invocations))
     assert (result == "unknown_outcome") == bool(outcome.in_doubt)
+    assert (result == "sent") == bool(outcome.done)
     stops = "cancelled" if end.startswith("cancelled") else "deadline_exceeded"
     assert stops == outcome.stop_reason
 

@@ -8,10 +8,11 @@ import pytest
 import trio
 
 from rainengine.core import (
-    AgentProfile,
+    Agent,
     Approval,
     CallSkills,
     Continue,
+    EnginePolicy,
     ProcessRequest,
     Respond,
     Suspend,
@@ -19,7 +20,13 @@ from rainengine.core import (
 )
 from rainengine.core.abc import SessionQuery
 from rainengine.core.errors import AgentMismatch, RunInProgress, SessionBusy
-from rainengine.core.records import OutcomeRecord, PendingApproval, ToolResultPart
+from rainengine.core.records import (
+    OutcomeRecord,
+    PendingApproval,
+    Reflection,
+    SelfImprovementPolicy,
+    ToolResultPart,
+)
 
 REVIEWER = ("scope:human_approval",)
 ASK = Suspend(reason="may I?")
@@ -203,8 +210,6 @@ async def test_whoever_answered_finds_what_others_did_with_it(stage: Any) -> Non
 async def test_an_answer_for_another_agent(stage: Any) -> None:
     """The engine of another agent takes no answer, neither stored nor queued."""
     await stage.play(stage.engine([ASK]))
-    from rainengine.core import Agent
-
     other = stage.engine([], agent=Agent(name="other"))
     before = await stage.stored()
     for take in (other.advance, other.submit):
@@ -354,9 +359,9 @@ async def test_a_cancellation_that_comes_after_the_answer(stage: Any) -> None:
 
 async def test_how_long_it_took(stage: Any) -> None:
     """The time that a run waited is not told as time that it took, however it ended."""
-    from rainengine.core.records import Reflection
-
-    engine = stage.engine([ASK, ASK, Respond("x")], profile=AgentProfile())
+    policy = EnginePolicy(self_improvement=SelfImprovementPolicy(reflection_interval_records=1))
+    slow = stage.skill("slow", stage.taking(1))
+    engine = stage.engine([stage.calls("slow"), ASK, ASK, Respond("x")], slow, policy=policy)
     await stage.play(engine)
     stage.clock.jump(10_000)
     await engine.cancel("s", "enough")
@@ -364,4 +369,4 @@ async def test_how_long_it_took(stage: Any) -> None:
     await stage.play(engine)
     stage.clock.jump(10_000)
     await stage.play(engine, says(stage, await token_of(stage)))
-    assert {0} >= {r.duration_ms for r in await stage.records(Reflection)}
+    assert [1_000, 0] == [r.duration_ms for r in await stage.records(Reflection)]

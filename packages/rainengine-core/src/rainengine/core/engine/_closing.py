@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rainengine.core.engine._delegations import result_for_parent
+from rainengine.core.engine._delegations import call_off, result_for_parent, set_aside
 from rainengine.core.engine._reservations import forfeited, unused
 from rainengine.core.engine._services import Step
 from rainengine.core.kernel import Ended, Finish, closing_records
@@ -26,7 +26,7 @@ async def finish(
     """
     batch = [*unused(step), *batch]
     spent = [record for record in batch if isinstance(record, ProviderUsage)]
-    spent += forfeited(step, batch)
+    spent += [*forfeited(step, batch), *set_aside(step.run)]
     closing = closing_records(
         step.session.projection,
         step.run,
@@ -38,6 +38,7 @@ async def finish(
         found_out=found_out,
     )
     outcome = next(record for record in closing if isinstance(record, OutcomeRecord))
-    told = result_for_parent(step.run, outcome, spent)
-    await step.commit([*batch, *closing], told)
+    cap = step.session.backing.ledger.max_payload_bytes
+    told = result_for_parent(step.run, outcome, spent, cap=cap)
+    await step.commit([*batch, *closing], (*told, *call_off(step.run, end.detail)))
     return outcome

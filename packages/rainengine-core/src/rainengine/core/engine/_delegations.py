@@ -1,12 +1,14 @@
 """Delegations: work that leaves through the outbox, and comes back as a trigger.
 
-An order goes to the topic `delegation:STREAM`, a result to `delegation-result`. Whoever works on an
-order answers with a `DelegationResult` to the parent's session, which the correlation id names.
+An order goes to the topic `delegation:STREAM`, and if the run that waits for it is stopped, its
+cancellation after it. Whoever works on the order answers with a `DelegationResult` to the parent's
+session, under the correlation id; a delegated run of an engine puts it on `delegation-result`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import attrs
 
@@ -16,13 +18,16 @@ from rainengine.core.engine._services import Step
 from rainengine.core.kernel import delegation_budget
 from rainengine.core.projection import Run
 from rainengine.core.records import (
+    PAUSES,
     Delegate,
     DelegatedTask,
     Delegation,
     DelegationRequested,
+    HumanInput,
     JsonObject,
     JsonValue,
     KernelEventRecord,
+    Message,
     OutcomeRecord,
     ProviderUsage,
     Record,
@@ -34,7 +39,8 @@ ORDERS = "delegation:"
 RESULTS = "delegation-result"
 """The topic that the results of delegated runs go to."""
 
-_PAUSES = ("suspended", "delegated")
+_ROOM_BYTES = 16 * 1024
+"""What the trigger's record of a result needs besides it."""
 
 
 @attrs.frozen(kw_only=True)
@@ -42,8 +48,8 @@ class DelegationOrder:
     """Work that was delegated, as it stands in the outbox.
 
     `agent` and `session_id` are the parent's. The scopes and the budget (millionths of a currency
-    unit, and tokens if they are bounded) are the most that whoever works on it may have; `depth`
-    is how many delegations led to it.
+    unit, and tokens if they are bounded) are the most that whoever works on it may have. `depth`
+    is how many delegations led to it, of at most `max_depth`; `requester` the person behind it.
     """
 
     session_id: str
@@ -55,12 +61,18 @@ class DelegationOrder:
     budget_micros: int
     budget_tokens: int | None
     depth: int
+    max_depth: int
+    requester: str | None = None
+    kind: Literal["order"] = "order"
 
-    @classmethod
-    def read(cls, payload: JsonValue) -> DelegationOrder:
-        """Read an outbox row's payload. Raises `InadmissibleValue`."""
-        order: DelegationOrder = codec.structure(payload, cls)
-        return order
+
+@attrs.frozen(kw_only=True)
+class DelegationCancelled:
+    """Nobody waits for delegated work any more, as it stands in the outbox."""
+
+    correlation_id: str
+    reason: str
+    kind: Literal["cancelled"] = "cancelled"
 
 
 @attrs.frozen(kw_only=True)
@@ -77,19 +89,27 @@ class DelegatedResult:
     cost_micros: int
     tokens: int
 
-    @classmethod
-    def read(cls, payload: JsonValue) -> DelegatedResult:
-        """Read an outbox row's payload. Raises `InadmissibleValue`."""
-        result: DelegatedResult = codec.structure(payload, cls)
-        return result
+
+def read_order(payload: JsonValue) -> DelegationOrder | DelegationCancelled:
+    """Read a row of a topic `delegation:STREAM`. Raises `InadmissibleValue`."""
+    cancelled = isinstance(payload, dict) and payload.get("kind") == "cancelled"
+    shape = DelegationCancelled if cancelled else DelegationOrder
+    read: DelegationOrder | DelegationCancelled = codec.structure(payload, shape)
+    return read
+
+
+def read_result(payload: JsonValue) -> DelegatedResult:
+    """Read a row of the topic `delegation-result`. Raises `InadmissibleValue`."""
+    result: DelegatedResult = codec.structure(payload, DelegatedResult)
+    return result
 
 
 def delegate(
-    step: Step, number: int, action: Delegate, *, automatic: bool
+    step: Step, batch: Sequence[Record], number: int, action: Delegate, *, automatic: bool
 ) -> tuple[list[Record], tuple[OutboxItem, ...], OutcomeRecord]:
     """Return the records of a delegation, what goes out for it, and the run's outcome."""
     correlation_id = step.services.ids.new_id()
-    micros, tokens = delegation_budget(step.session.projection, step.run, step.policy)
+    micros, tokens = _budget(step, batch)
     made = Delegation(
         correlation_id=correlation_id,
         target=action.target,
@@ -110,44 +130,115 @@ def delegate(
         trigger_id=step.run.trigger_id,
         stop_reason="delegated",
         steps_executed=number,
-        detail=f"{action.task.task_type} was delegated to {action.target.stream}",
+        detail=f"{action.task.task_type:.200} was delegated to {action.target.stream}",
         resume_token=correlation_id,
     )
-    return [made, KernelEventRecord(requested), outcome], (_order(step, made),), outcome
+    order = _item(made.target.stream, _order(step, made, micros))
+    return [made, KernelEventRecord(requested), outcome], (order,), outcome
 
 
-def _order(step: Step, made: Delegation) -> OutboxItem:
-    order: JsonObject = {
-        "session_id": step.session.session_id,
-        "agent": step.run.agent.name,
-        "correlation_id": made.correlation_id,
-        "worker": made.target.worker,
-        "task": {"task_type": made.task.task_type, "payload": made.task.payload},
-        "granted_scopes": [*made.granted_scopes],
-        "budget_micros": made.budget_micros,
-        "budget_tokens": made.budget_tokens,
-        "depth": made.depth,
-    }
-    return OutboxItem(topic=f"{ORDERS}{made.target.stream}", payload=order)
+def _budget(step: Step, batch: Sequence[Record]) -> tuple[int, int | None]:
+    """What may be used of what is left, once what `batch` settles is taken into account."""
+    settled = [record for record in batch if isinstance(record, ProviderUsage)]
+    held = [step.run.reservation] if settled and step.run.reservation is not None else []
+    return delegation_budget(
+        step.session.projection,
+        step.run,
+        step.policy,
+        micros=_cost(settled) - _cost(held),
+        tokens=_tokens(settled) - _tokens(held),
+    )
+
+
+def _order(step: Step, made: Delegation, micros: int) -> DelegationOrder:
+    return DelegationOrder(
+        session_id=step.session.session_id,
+        agent=step.run.agent.name,
+        correlation_id=made.correlation_id,
+        worker=made.target.worker,
+        task=made.task,
+        granted_scopes=made.granted_scopes,
+        budget_micros=micros,
+        budget_tokens=made.budget_tokens,
+        depth=made.depth,
+        max_depth=step.max_depth,
+        requester=requester(step.run),
+    )
+
+
+def _item(stream: str, row: DelegationOrder | DelegationCancelled) -> OutboxItem:
+    return OutboxItem(topic=f"{ORDERS}{stream}", payload=codec.to_json(row))
+
+
+def requester(run: Run) -> str | None:
+    """The person who set a run, or the one that delegated it, in motion, if it was one."""
+    if run.parent is not None:
+        return run.parent.requester
+    if isinstance(run.trigger, Message):
+        return run.trigger.user_id
+    return run.trigger.actor_id if isinstance(run.trigger, HumanInput) else None
+
+
+# The end of a run.
+
+
+def set_aside(run: Run) -> tuple[ProviderUsage, ...]:
+    """Return, as usage, the budget of a delegation that has no result as its run ends."""
+    made = run.delegation
+    if made is None:
+        return ()
+    micros, tokens = made.budget_micros or 0, made.budget_tokens or 0
+    return (
+        ProviderUsage(step=made.step, status="failed", cost_micros=micros, input_tokens=tokens),
+    )
+
+
+def call_off(run: Run, reason: str) -> tuple[OutboxItem, ...]:
+    """Return what tells whoever works for a run that nobody waits any more."""
+    made = run.delegation
+    if made is None:
+        return ()
+    row = DelegationCancelled(correlation_id=made.correlation_id, reason=reason)
+    return (_item(made.target.stream, row),)
 
 
 def result_for_parent(
-    run: Run, outcome: OutcomeRecord, spent: Sequence[ProviderUsage]
+    run: Run, outcome: OutcomeRecord, spent: Sequence[ProviderUsage], *, cap: int
 ) -> tuple[OutboxItem, ...]:
-    """Return what tells the run that delegated this one how it ended; nothing if none did."""
-    if run.parent is None or outcome.stop_reason in _PAUSES:
+    """Return what tells the run that delegated this one how it ended; nothing if none did.
+
+    `spent` is what its projection does not know yet. A response that is too large for its parent's
+    ledger is left out, as `detail` says.
+    """
+    if run.parent is None or outcome.stop_reason in PAUSES:
         return ()
-    payload: JsonObject = {
+    result = DelegatedResult(
+        agent=run.parent.agent,
+        session_id=run.parent.session_id,
+        correlation_id=run.parent.correlation_id,
+        payload=_told(outcome, cap - min(_ROOM_BYTES, cap // 4)),
+        cost_micros=run.cost_micros + _cost(spent),
+        tokens=run.tokens + _tokens(spent),
+    )
+    return (OutboxItem(topic=RESULTS, payload=codec.to_json(result)),)
+
+
+def _told(outcome: OutcomeRecord, room: int) -> JsonObject:
+    told: JsonObject = {
         "stop_reason": outcome.stop_reason,
         "response": outcome.response,
         "detail": outcome.detail,
     }
-    result: JsonObject = {
-        "agent": run.parent.agent,
-        "session_id": run.parent.session_id,
-        "correlation_id": run.parent.correlation_id,
-        "payload": payload,
-        "cost_micros": run.cost_micros + sum(usage.cost_micros for usage in spent),
-        "tokens": run.tokens + sum(usage.input_tokens + usage.output_tokens for usage in spent),
-    }
-    return (OutboxItem(topic=RESULTS, payload=result),)
+    size = len(codec.encode_value(told))
+    if size <= room:
+        return told
+    detail = f"what it answered is too large to be handed back: {size} bytes"
+    return {**told, "response": None, "detail": detail}
+
+
+def _cost(usage: Sequence[ProviderUsage]) -> int:
+    return sum(record.cost_micros for record in usage)
+
+
+def _tokens(usage: Sequence[ProviderUsage]) -> int:
+    return sum(record.input_tokens + record.output_tokens for record in usage)

@@ -96,6 +96,13 @@ class Step:
         """How many delegations led to this run."""
         return 0 if self.run.parent is None else self.run.parent.depth
 
+    @property
+    def max_depth(self) -> int:
+        """How many delegations may follow each other: what is inherited only narrows."""
+        own = self.profile.escalation.max_delegation_depth
+        inherited = None if self.run.parent is None else self.run.parent.max_depth
+        return own if inherited is None else min(own, inherited)
+
     def now_ms(self) -> int:
         """Unix time in milliseconds."""
         return self.services.clock.now_ms()
@@ -115,7 +122,7 @@ class Step:
             able.add("memory_search")
         if self.may_wait:
             able.add("suspend")
-            if self.profile.delegates and self.depth < self.profile.escalation.max_delegation_depth:
+            if self.profile.delegates and self.depth < self.max_depth:
                 able.add("delegate")
         return frozenset(able)
 

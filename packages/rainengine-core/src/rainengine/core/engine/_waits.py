@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rainengine.core import codec
-from rainengine.core.engine._delegations import delegate
+from rainengine.core.engine._delegations import delegate, requester
 from rainengine.core.engine._reservations import unused
 from rainengine.core.engine._services import Step
 from rainengine.core.kernel import delegation_review, graph_of
 from rainengine.core.records import (
     Delegate,
-    HumanInput,
-    Message,
     OutcomeRecord,
     PendingApproval,
     PlannedSkillCall,
     Record,
     Suspend,
-    Trigger,
 )
 
 _REASON_CHARACTERS = 500
@@ -41,8 +38,9 @@ async def hand_over(
     step: Step, batch: Sequence[Record], number: int, action: Delegate, *, automatic: bool
 ) -> OutcomeRecord:
     """Append a delegation together with the row that carries it out; return the outcome."""
-    records, outbox, outcome = delegate(step, number, action, automatic=automatic)
-    await step.commit([*unused(step), *batch, *records], outbox)
+    batch = [*unused(step), *batch]
+    records, outbox, outcome = delegate(step, batch, number, action, automatic=automatic)
+    await step.commit([*batch, *records], outbox)
     return outcome
 
 
@@ -69,7 +67,7 @@ async def suspend(
         doubts=doubts,
         granted_scopes=run.granted_scopes,
         approver_scopes=review.reviewer_scopes,
-        excluded_approver=None if review.requester_may_approve else requester(run.trigger),
+        excluded_approver=None if review.requester_may_approve else requester(run),
         expires_at_ms=step.now_ms() + review.approval_ttl_ms,
     )
     outcome = OutcomeRecord(
@@ -95,10 +93,3 @@ def versions_of(step: Step, calls: Sequence[PlannedSkillCall]) -> tuple[str, ...
     """Return the version of each call's skill, empty where there is no such skill."""
     skills = step.services.skills
     return tuple(skills[c.name].manifest.version if c.name in skills else "" for c in calls)
-
-
-def requester(trigger: Trigger) -> str | None:
-    """The person who set a run in motion, if it was one."""
-    if isinstance(trigger, Message):
-        return trigger.user_id
-    return trigger.actor_id if isinstance(trigger, HumanInput) else None

@@ -123,10 +123,14 @@ def shown(budget: Budget, amount: int) -> str:
 
 
 def delegation_budget(
-    projection: SessionProjection, run: Run, policy: EnginePolicy
+    projection: SessionProjection, run: Run, policy: EnginePolicy, *, micros: int, tokens: int
 ) -> tuple[int, int | None]:
-    """What a delegation may use of what is left: cost, and tokens if they are bounded."""
+    """What a delegation may use of what is left: cost, and tokens if they are bounded.
+
+    `micros` and `tokens` are what is used beyond what the projection knows, and may be negative.
+    """
     most = round(policy.max_cost_per_delegation * MICROS)
-    cost = min(most, *(budget.left for budget in cost_budgets(projection, run, policy)))
-    tokens = [budget.left for budget in token_budgets(projection, run, policy)]
-    return max(cost, 0), min(tokens) if tokens else None
+    cost = [budget.limit - budget.used for budget in cost_budgets(projection, run, policy)]
+    left = [budget.limit - budget.used for budget in token_budgets(projection, run, policy)]
+    of_tokens = max(min(left) - tokens, 0) if left else None
+    return max(min(most, min(cost) - micros), 0), of_tokens

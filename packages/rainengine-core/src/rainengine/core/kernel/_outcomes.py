@@ -48,7 +48,7 @@ def closing_records(
         response=response,
         detail=_detail(finish, settled),
         limit=finish.limit,
-        done=tuple(run.done) if stopped else (),
+        done=(*run.done, *_references(run, _done(settled))) if stopped else (),
         in_doubt=(*run.in_doubt, *_references(run, _doubtful(settled))) if stopped else (),
     )
     cost_micros += run.cost_micros
@@ -60,15 +60,25 @@ def closing_records(
         tool_results=run.tool_results + len(results),
         tool_failures=run.tool_failures + sum(result.failure is not None for result in results),
         cost_micros=cost_micros,
-        duration_ms=max(now_ms - run.started_at_ms - run.suspended_ms, 0),
+        duration_ms=_duration_ms(projection, run, now_ms),
     )
     return [*settled, outcome, *learned(projection, run, outcome, reflection, results)]
+
+
+def _duration_ms(projection: SessionProjection, run: Run, now_ms: int) -> int:
+    waiting = projection.waiting(run.trigger_id)
+    end_ms = now_ms if waiting is None else waiting.since_ms
+    return max(end_ms - run.started_at_ms - run.suspended_ms, 0)
 
 
 def _references(run: Run, results: Sequence[ToolResult]) -> Iterable[CallReference]:
     step = 0 if run.graph is None else run.graph.step
     for result in results:
         yield CallReference(step=step, call_id=result.call_id, name=result.name)
+
+
+def _done(settled: tuple[Record, ...]) -> list[ToolResult]:
+    return [r for r in settled if isinstance(r, ToolResult) and r.failure is None]
 
 
 def _doubtful(settled: tuple[Record, ...]) -> list[ToolResult]:

@@ -30,13 +30,16 @@ PAUSES: frozenset[StopReason] = frozenset({"suspended", "delegated"})
 class ParentRun:
     """The run that delegated this one: its agent and session, and the id that its result goes by.
 
-    `depth` is how many delegations led here.
+    `depth` is how many delegations led here, of at most `max_depth`. `requester` is the person who
+    set the first of these runs in motion, if it was one.
     """
 
     agent: str
     session_id: str
     correlation_id: str
     depth: int
+    max_depth: int | None = None
+    requester: str | None = None
 
 
 @attrs.frozen(kw_only=True)
