@@ -215,11 +215,13 @@ async def test_error(serving: Any, asking: Any, sdk: str, number: int, *, stream
     assert 1 == len(server.requests)
 
 
-async def test_message_of_an_error(serving: Any, asking: Any, sdk: str) -> None:
+@pytest.mark.parametrize("status", ["404 NOT_FOUND", "401 UNAUTHENTICATED"])
+async def test_message_of_an_error(serving: Any, asking: Any, sdk: str, status: str) -> None:
     """An error says what the API said."""
-    async with serving([Failure(status=404, message="no such model")], sdk=sdk) as (_, provider):
+    failed = Failure(status=int(status[:3]), message="so it is")
+    async with serving([failed], sdk=sdk) as (_, provider):
         error = await failure(provider, asking())
-    assert "404 NOT_FOUND: no such model" == str(error)
+    assert f"{status}: so it is" == str(error)
     assert error.__cause__ is not None
 
 
@@ -235,14 +237,16 @@ async def test_silence_is_a_timeout(serving: Any, asking: Any, sdk: str, *, stre
     """A server that says nothing for as long as the provider may take is a timeout."""
     policy = EnginePolicy(provider_timeout_ms=150)
     async with serving([Reply(moves=[Hang()])], sdk=sdk) as (_, provider):
-        error = await failure(provider, asking(policy=policy), stream=stream)
+        with trio.fail_after(5):
+            error = await failure(provider, asking(policy=policy), stream=stream)
     assert ("timeout", True) == (error.kind, error.retryable)
 
 
 async def test_deadline_bounds_the_wait(serving: Any, asking: Any, clock: Any, sdk: str) -> None:
     """Nobody waits for longer than the run has left."""
     async with serving([Reply(moves=[Hang()])], sdk=sdk) as (_, provider):
-        error = await failure(provider, asking(deadline_ms=clock.at_ms + 150))
+        with trio.fail_after(5):
+            error = await failure(provider, asking(deadline_ms=clock.at_ms + 150))
     assert "timeout" == error.kind
 
 
