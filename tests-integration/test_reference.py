@@ -1,4 +1,4 @@
-"""The reference of core names every public name, and no other."""
+"""The reference of core, and of what providers need, names every public name, and no other."""
 
 import ast
 import re
@@ -27,6 +27,12 @@ MODULES = {
     "kernel.md": "kernel",
 }
 
+OTHERS = {
+    "model-servers.md": "rainengine-model-servers/src/rainengine/model_servers",
+    "provider-gemini.md": "rainengine-provider-gemini/src/rainengine/provider_gemini",
+    "provider-openai.md": "rainengine-provider-openai/src/rainengine/provider_openai",
+}
+
 NAMED = re.compile(
     r"^\.\. (?:auto\w+|py:data):: (rainengine\.[\w.]+)|{py:\w+}`~(rainengine\.[\w.]+)`",
     re.MULTILINE,
@@ -35,7 +41,12 @@ NAMED = re.compile(
 
 def _public(module: str) -> set[str]:
     """What a module defines, or exports as `Name as Name`."""
-    file = CORE / module / "__init__.py" if (CORE / module).is_dir() else CORE / f"{module}.py"
+    return _names_in(
+        CORE / module / "__init__.py" if (CORE / module).is_dir() else CORE / f"{module}.py"
+    )
+
+
+def _names_in(file: Path) -> set[str]:
     names: set[str] = set()
     for statement in ast.parse(file.read_text()).body:
         if isinstance(statement, ast.ImportFrom):
@@ -52,9 +63,18 @@ def _public(module: str) -> set[str]:
 @pytest.mark.parametrize("page", MODULES)
 def test_reference_names_what_is_public(page: str) -> None:
     """The page of a module has an entry or a link for each public name, and for nothing else."""
+    _check(page, _public(MODULES[page]))
+
+
+@pytest.mark.parametrize("page", OTHERS)
+def test_reference_of_other_distributions(page: str) -> None:
+    """So does the page of a distribution."""
+    _check(page, _names_in(ROOT / "packages" / OTHERS[page] / "__init__.py"))
+
+
+def _check(page: str, public: set[str]) -> None:
     found = [entry or link for entry, link in NAMED.findall((PAGES / page).read_text())]
     named = [name.rpartition(".")[2] for name in found]
-    public = _public(MODULES[page])
     assert public - set(named) == set(), f"to be added to docs/reference/{page}"
     assert set(named) - public == set(), f"to be taken out of docs/reference/{page}"
     assert len(set(named)) == len(named)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import json
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -18,11 +20,13 @@ from rainengine.provider_openai._failures import (
     BY_CLASS,
     BY_CODE,
     BY_STATUS,
+    Verdict,
     failure_of,
     told_failure,
     verdict_of,
 )
 
+PAGE = Path(__file__).parents[3] / "docs/reference/provider-openai.md"
 REQUEST = httpx2.Request("POST", "http://test/v1")
 NOW = 1_790_000_000_000
 SECRET = Secret("sk-canary")
@@ -284,3 +288,31 @@ async def test_a_rate_limit(on_stage: Any, ask: Any, api: Any) -> None:
     for stream in (False, True):
         error = await failed(on_stage, ask, failure, stream=stream, api=api)
         assert (error.kind, error.retryable, error.retry_after_ms) == ("rate_limited", True, 2_000)
+
+
+# The reference.
+
+
+def _rows(table: Mapping[Any, Verdict]) -> list[str]:
+    return [
+        f"| `{key}` | `{verdict.kind}` | {'yes' if verdict.retryable else 'no'} |"
+        for key, verdict in table.items()
+    ]
+
+
+def tables() -> str:
+    """Return the tables as the reference has them."""
+    lines: list[str] = []
+    for title, key, table in (
+        ("By the API's own word", "code or type", BY_CODE),
+        ("By the HTTP status", "status", BY_STATUS),
+        ("By the class of the error", "class", BY_CLASS),
+    ):
+        lines += [f"### {title}", "", f"| {key} | kind | again |", "|---|---|---|"]
+        lines += [*_rows(table), ""]
+    return "\n".join(lines)
+
+
+def test_the_reference_has_the_tables() -> None:
+    """The page in the reference shows the tables as they are."""
+    assert tables() in PAGE.read_text("utf-8"), f"{PAGE.name} has to have:\n\n{tables()}"
