@@ -339,7 +339,9 @@ async def test_a_plan_reserves_for_its_end_only(stage: Any) -> None:
             return PlannerOutput(proposed_plan=ProposedPlan(objective="x", steps=steps))
 
     engine = priced(stage, [paid(Respond("done"))], stage.skill("a"), planner=Planner())
-    await stage.play(engine)
+    await engine.advance(stage.request())
+    assert await usages(stage) == []
+    await stage.play(engine, stage.go_on)
     assert await usages(stage) == [(("reserved"), (await usages(stage))[0][1]), ("settled", 20)]
     assert (await stage.replayed()).usage.cost_micros == 20
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
 import pytest
 import trio
 
@@ -363,6 +364,50 @@ async def test_elsewhere_an_interruption_is_stored_when_patience_ends(stage: Any
     assert [trigger.trigger_id for trigger in triggers][1] == error.trigger_id
     assert trio.current_time() - began == 3
     assert (await outcomes(stage))[-1] == ("responded", "re: second")
+
+
+def passed_on(name: str) -> Any:
+    """A method that is another object's."""
+
+    async def call(self: Any, *args: Any, **options: Any) -> Any:
+        return await getattr(self.inner, name)(*args, **options)
+
+    return call
+
+
+@attrs.frozen
+class Unwatched:
+    """A ledger with leases that cannot be watched."""
+
+    inner: Any
+
+    @property
+    def tenant(self) -> str:
+        return str(self.inner.tenant)
+
+    @property
+    def max_payload_bytes(self) -> int:
+        return int(self.inner.max_payload_bytes)
+
+    append, read, head = passed_on("append"), passed_on("read"), passed_on("head")
+    list_sessions, find_outcome = passed_on("list_sessions"), passed_on("find_outcome")
+    lease_of, heartbeat, release = (
+        passed_on("lease_of"),
+        passed_on("heartbeat"),
+        passed_on("release"),
+    )
+
+
+async def test_elsewhere_an_interruption_is_stored_where_nobody_can_wait(stage: Any) -> None:
+    """On a ledger that cannot be watched the caller learns the same at once."""
+    handle = Unwatched(stage.other_handle())
+    holder = stage.engine(slowly, ledger=stage.other_handle(), profile=profile("interrupt"))
+    other = stage.engine(slowly, owner="two", ledger=handle, profile=profile("interrupt"))
+    await stage.interrupt(holder, stage.request(text="endless"))
+    with pytest.raises(RunInProgress) as caught:
+        await other.advance(stage.request(text="second"))
+    triggers = await stage.records(TriggerRecord)
+    assert [trigger.trigger_id for trigger in triggers][1] == caught.value.trigger_id
 
 
 async def test_elsewhere_a_repeated_message_stops_nothing(stage: Any) -> None:

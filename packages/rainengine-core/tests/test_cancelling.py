@@ -220,12 +220,17 @@ async def test_a_run_that_waits_for_an_answer_ends(stage: Any) -> None:
     assert len(stage.provider.requests) == 1
 
 
-async def test_a_cancel_overtakes_an_answer_that_waits(stage: Any) -> None:
+@pytest.mark.parametrize("named", [True, False])
+async def test_a_cancel_overtakes_an_answer_that_waits(
+    stage: Any,
+    named: bool,  # noqa: FBT001
+) -> None:
     """An answer that is not yet taken in is no run: what is stopped is the run that it is for."""
     engine = stage.engine([Suspend(reason="sure?", pending_calls=()), Respond("x")])
     waiting = (await engine.advance(stage.request())).outcome
     answer = await engine.submit(answer_to(stage, waiting))
-    assert await engine.cancel("s", "never mind", trigger_id=answer.trigger_id)
+    meant = answer.trigger_id if named else None
+    assert await engine.cancel("s", "never mind", trigger_id=meant)
     ended = (await engine.advance(stage.go_on)).outcome
     assert (ended.trigger_id, ended.stop_reason) == (waiting.trigger_id, "cancelled")
 
