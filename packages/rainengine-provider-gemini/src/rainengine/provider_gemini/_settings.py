@@ -17,8 +17,8 @@ from rainengine.core.settings import (
     check_positive,
     check_text,
     check_url,
+    read_price,
     read_secret,
-    read_settings,
 )
 
 Sdk: TypeAlias = Literal["google-genai", "google-generativeai"]
@@ -37,22 +37,7 @@ def _bearer_token(given: str | Secret | None) -> Secret | None:
 
 
 def _price(given: TokenPrice | Mapping[str, object] | None) -> TokenPrice | None:
-    if given is None or isinstance(given, TokenPrice):
-        return given
-    if not isinstance(cast(object, given), Mapping):
-        raise InvalidConfiguration("price", "has to be a mapping with input_micros and so on")
-    try:
-        return read_settings(TokenPrice, {"source": "settings", **given})
-    except InvalidConfiguration as error:
-        raise InvalidConfiguration(f"price.{error.field}", error.reason) from None
-
-
-def _check_price(_: object, field: attrs.Attribute[Any], price: TokenPrice | None) -> None:
-    if price is None:
-        return
-    amounts = (price.input_micros, price.output_micros, price.cached_micros or 0)
-    if not all(type(amount) is int and amount >= 0 for amount in amounts):
-        raise InvalidConfiguration("price", "has to be made of whole numbers that are not negative")
+    return read_price("price", given)
 
 
 def _check_safety(_: object, field: attrs.Attribute[Any], value: object) -> None:
@@ -113,7 +98,7 @@ class GeminiSettings:
     action_tools: bool = attrs.field(default=True, validator=check_flag)
     embedding_model: str = attrs.field(default="gemini-embedding-001", validator=check_text)
     dimensions: int | None = attrs.field(default=None, validator=_optional(check_count))
-    price: TokenPrice | None = attrs.field(default=None, converter=_price, validator=_check_price)
+    price: TokenPrice | None = attrs.field(default=None, converter=_price)
     timeout_s: float = attrs.field(default=120.0, validator=check_positive)
     max_connections: int = attrs.field(default=100, validator=check_count)
 
