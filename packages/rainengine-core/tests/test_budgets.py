@@ -285,6 +285,28 @@ async def test_a_call_that_is_never_made_is_released(stage: Any) -> None:
     assert (await stage.replayed()).usage.cost_micros == 20
 
 
+async def test_a_session_that_is_handed_over_takes_nothing_along(stage: Any) -> None:
+    """A process that releases a session gives back what it has reserved for the next call."""
+    engine = priced(stage, [paid(Continue())])
+    await engine.advance(stage.request())
+    await engine.release("s")
+    assert (await statuses(stage))[-1] == "released"
+    other = priced(stage, [paid(Respond("hi"))], owner="two")
+    await other.advance(stage.go_on)
+    assert (await stage.replayed()).usage.cost_micros == 40
+
+
+async def test_a_session_with_a_reservation_is_remembered(stage: Any) -> None:
+    """Of more sessions than an engine keeps, those go first that have nothing reserved."""
+    engine = priced(stage, [paid(Continue()), *[paid(Respond("x"))] * 9], cached_sessions=2)
+    await engine.advance(stage.request())
+    for number in range(5):
+        await engine.advance(stage.request(session_id=f"other {number}"))
+    await engine.advance(stage.go_on)
+    assert await statuses(stage) == ["reserved", "settled"] * 2
+    assert (await stage.replayed()).usage.cost_micros == 40
+
+
 async def test_a_call_that_is_let_go_of_counts(stage: Any) -> None:
     """A run that is stopped while its model works counts the call as all that it may have cost."""
 

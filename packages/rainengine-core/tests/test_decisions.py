@@ -8,6 +8,8 @@ import attrs
 import pytest
 
 from rainengine.core import (
+    Agent,
+    AgentProfile,
     CallSkills,
     Continue,
     Delegate,
@@ -282,13 +284,16 @@ async def test_the_number_of_calls_is_the_policys(stage: Any) -> None:
 
 
 async def test_a_decision_says_what_it_was_made_upon(stage: Any) -> None:
-    """A decision stores the range of records, a prompt hash and the skills, not the prompt."""
-    await stage.engine([Respond("hi")], stage.skill("read", version="7")).advance(
+    """A decision stores the range of records, a prompt hash and all versions, not the prompt."""
+    profile = AgentProfile(prompt_version="p3")
+    agent = Agent(name="ada", version="2", profile=profile)
+    await stage.engine([Respond("hi")], stage.skill("read", version="7"), agent=agent).advance(
         stage.request(text="a very particular text")
     )
     (decision,) = await stage.records(ModelDecision)
     assert decision.context is not None
     assert (decision.context.first_sequence, decision.context.last_sequence) == (2, 3)
     assert decision.context.skills == ("read@7",)
+    assert (decision.context.agent, decision.context.prompt) == ("ada@2", "p3")
     assert len(decision.context.prompt_hash) == 64
     assert "particular" not in repr(decision)

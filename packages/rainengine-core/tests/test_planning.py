@@ -356,6 +356,15 @@ async def test_a_wake_that_is_asked_for_is_scheduled(stage: Any) -> None:
     assert result.wake_request.wake_id == "w"
 
 
+async def test_a_wake_that_was_asked_for_fires(stage: Any) -> None:
+    """When its time has come it is a run of its own, with the scopes it was asked for in."""
+    engine = stage.engine([Respond("x"), Respond("awake")], planner=Planning(events=(wake("w"),)))
+    await engine.advance(stage.request(granted_scopes=("a",)))
+    assert len(await engine.fire_wakes("s", now_ms=10**13)) == 1
+    assert (await engine.advance(stage.go_on)).outcome.response == "awake"
+    assert stage.provider.requests[1].context.granted_scopes == ("a",)
+
+
 @pytest.mark.parametrize(
     ("policy", "granted"),
     [

@@ -314,6 +314,14 @@ class OpenSession:
         if not self.tenure.holding and self.backing.leases is not None:
             await self.commit(())
 
+    async def give_back(self) -> None:
+        """Give back what is reserved for a call that will not be made here, as far as that goes."""
+        run = self.projection.run
+        if run is None or run.reservation is None or not (self.reserved and self.tenure.holding):
+            return
+        with suppress(LedgerError, Outdated):  # it then counts as spent
+            await self.commit([ProviderUsage(step=run.reservation.step, status="released")])
+
     async def keep_alive(self) -> None:
         """Extend the lease whenever it is time to, until cancelled or lost (`FenceLost`)."""
         while True:

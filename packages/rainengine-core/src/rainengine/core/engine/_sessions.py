@@ -89,6 +89,7 @@ class SessionCache:
             return
         known = self._sessions.get(session_id)
         if known is not None:
+            await known.give_back()
             known.tenure.holding = False
         lease = await leases.lease_of(session_id)
         if lease.owner == owner:
@@ -114,4 +115,12 @@ class SessionCache:
             return
         self._sessions[session.session_id] = session
         while len(self._sessions) > self.limit:
-            self._sessions.popitem(last=False)
+            del self._sessions[self._least_needed()]
+
+    def _least_needed(self) -> str:
+        """The session used longest ago; one with an unused reservation only if all have one.
+
+        Only who remembers it knows that it was not used.
+        """
+        unreserved = (name for name, session in self._sessions.items() if not session.reserved)
+        return next(unreserved, next(iter(self._sessions)))
