@@ -19,7 +19,7 @@ import attrs
 from rainengine.core.errors import InvalidConfiguration
 from rainengine.core.records import TokenPrice
 
-_S = TypeVar("_S")
+_T = TypeVar("_T")
 
 
 class Secret:
@@ -89,7 +89,7 @@ def _from_file(field: str, path: str) -> str:
 _READERS: Mapping[str, Callable[[str, str], str]] = {"env": _from_environment, "file": _from_file}
 
 
-def read_settings(settings: type[_S], given: Mapping[str, object]) -> _S:
+def read_settings(settings: type[_T], given: Mapping[str, object]) -> _T:
     """Return an attrs class made of a plain mapping.
 
     Raises `InvalidConfiguration` for a setting that there is not, and for one that is missing;
