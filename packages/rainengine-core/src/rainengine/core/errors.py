@@ -384,6 +384,14 @@ class Undeliverable(FaultError):
     """Raised by an `OutboxPublisher` for a row that its receiver will never accept."""
 
 
+class NoSuchAgent(FaultError):
+    """There is no engine for an agent here. Give `engine_for` one, and it is tried again."""
+
+    def __init__(self, agent: str) -> None:
+        super().__init__(f"engine_for() has no engine for agent {agent!r}: give it one")
+        self.agent = agent
+
+
 class SkillFailure(FaultError):
     """Raised by a skill to fail with a kind of its own choosing, such as `permission_denied`."""
 
