@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import trio
@@ -21,9 +20,8 @@ from rainengine.core import (
     open_provider,
     run_until_terminal,
 )
-from rainengine.core.records import ModelDecision, OutcomeRecord, ProviderUsage, ToolResult
+from rainengine.core.records import ModelDecision, ProviderUsage
 from rainengine.core.settings import Secret
-from rainengine.core.verification import verify_session
 from rainengine.model_servers import (
     Answer,
     Failure,
@@ -33,8 +31,7 @@ from rainengine.model_servers import (
     open_openai_server,
 )
 from rainengine.provider_openai import OpenAISettings, open_openai_provider
-from rainengine.store_sqlite import open_sqlite_ledger
-from testbed.bookkeeper import DEMO, keep_books, live, records_of, rows
+from testbed.bookkeeper import DEMO, check_work, files_with, keep_books, live
 
 KEY = "sk-canary-4711-in-no-ledger"
 REQUEST = ProcessRequest(
@@ -71,38 +68,10 @@ async def test_killed_and_resumed(tmp_path: Path, api: str, *, stream: bool) -> 
     assert (first.returncode, second.returncode) == (-9, 0), first.errors + second.errors
     assert asked_before < len(bodies) == 7
     assert all(bool(body.get("stream")) == stream for body in bodies)
-    _check_work(tmp_path, await records_of(tmp_path))
+    await check_work(tmp_path, model="gpt-test")
     assert (tmp_path / "told.txt").read_text().startswith("Let me see." if stream else "")
-    async with open_sqlite_ledger(tmp_path / "ledger.db") as ledger:
-        assert (await verify_session(ledger, "invoices")).ok
-    assert _files_with(tmp_path, KEY) == []
+    assert files_with(tmp_path, KEY) == []
     assert KEY not in first.errors + second.errors
-
-
-def _files_with(folder: Path, text: str) -> list[str]:
-    return [path.name for path in folder.iterdir() if text.encode() in path.read_bytes()]
-
-
-def _check_work(folder: Path, records: list[Any]) -> None:
-    """Check that all was done, and once; that each decision was asked for once, and paid."""
-    facts = [entry.record for entry in records]
-    (outcome,) = [fact for fact in facts if isinstance(fact, OutcomeRecord)]
-    assert outcome.stop_reason == "responded", outcome.detail
-    assert outcome.response == (
-        "8 invoices are posted, EUR 7,124.35 in all; 4 are set aside, and their suppliers are"
-        " asked."
-    )
-    assert len({row["key"] for row in rows(folder, "accounting.jsonl")}) == 8
-    assert len(rows(folder, "accounting.jsonl")) == 8
-    assert len(rows(folder, "sent.jsonl")) == 5
-    decisions = [fact for fact in facts if isinstance(fact, ModelDecision)]
-    assert [decision.step for decision in decisions] == [1, 2, 3, 4, 5, 6, 7]
-    usages = [fact for fact in facts if isinstance(fact, ProviderUsage)]
-    assert [usage.status for usage in usages] == ["settled"] * 7
-    assert {usage.model for usage in usages} == {"gpt-test"}
-    results = {fact.call_id: fact for fact in facts if isinstance(fact, ToolResult)}
-    assert results["post:06-coffee"].attempts == 2
-    assert results["mail:08-mill-again"].attempts == 1
 
 
 async def test_the_demo_itself(tmp_path: Path, api: str) -> None:

@@ -40,7 +40,9 @@ def chosen_mind(environment: Mapping[str, str] = os.environ) -> Mind:
     if not model or not named:
         return Mind(told=_why_scripted(named, model))
     if "GEMINI_API_KEY" in named and (named == ["GEMINI_API_KEY"] or model.startswith("gemini")):
-        return _mind("gemini", model, "GEMINI_API_KEY", environment.get("GOOGLE_GEMINI_BASE_URL"))
+        mind = _mind("gemini", model, "GEMINI_API_KEY", environment.get("GOOGLE_GEMINI_BASE_URL"))
+        sdk = environment.get("RAINENGINE_GEMINI_SDK", "google-genai")
+        return attrs.evolve(mind, settings={**mind.settings, "sdk": sdk})
     mind = _mind("openai", model, "OPENAI_API_KEY", environment.get("OPENAI_BASE_URL"))
     api = environment.get("RAINENGINE_OPENAI_API", "chat")
     return attrs.evolve(mind, settings={**mind.settings, "api": api})

@@ -19,11 +19,16 @@ import trio
 
 from rainengine.core.records import (
     ChatMessage,
+    ModelDecision,
+    OutcomeRecord,
     PlannedSkillCall,
+    ProviderUsage,
     StoredRecord,
     ToolFailure,
+    ToolResult,
     ToolResultPart,
 )
+from rainengine.core.verification import verify_session
 from rainengine.model_servers import Answer, Asked, Call
 from rainengine.store_sqlite import open_sqlite_ledger
 
@@ -145,6 +150,35 @@ async def records_of(folder: Path) -> list[StoredRecord]:
         while page := await ledger.read("invoices", after=len(records)):
             records += page
     return records
+
+
+async def check_work(folder: Path, *, model: str) -> None:
+    """Check that all was done, and once; that each decision was asked for once, and paid."""
+    facts = [entry.record for entry in await records_of(folder)]
+    (outcome,) = [fact for fact in facts if isinstance(fact, OutcomeRecord)]
+    assert outcome.stop_reason == "responded", outcome.detail
+    assert outcome.response == (
+        "8 invoices are posted, EUR 7,124.35 in all; 4 are set aside, and their suppliers are"
+        " asked."
+    )
+    assert len({row["key"] for row in rows(folder, "accounting.jsonl")}) == 8
+    assert len(rows(folder, "accounting.jsonl")) == 8
+    assert len(rows(folder, "sent.jsonl")) == 5
+    decisions = [fact for fact in facts if isinstance(fact, ModelDecision)]
+    assert [decision.step for decision in decisions] == [1, 2, 3, 4, 5, 6, 7]
+    usages = [fact for fact in facts if isinstance(fact, ProviderUsage)]
+    assert [usage.status for usage in usages] == ["settled"] * 7
+    assert {usage.model for usage in usages} == {model}
+    results = {fact.call_id: fact for fact in facts if isinstance(fact, ToolResult)}
+    assert results["post:06-coffee"].attempts == 2
+    assert results["mail:08-mill-again"].attempts == 1
+    async with open_sqlite_ledger(folder / "ledger.db") as ledger:
+        assert (await verify_session(ledger, "invoices")).ok
+
+
+def files_with(folder: Path, text: str) -> list[str]:
+    """Return the names of the files that the agent left in which the text stands."""
+    return [path.name for path in folder.iterdir() if text.encode() in path.read_bytes()]
 
 
 def rows(folder: Path, name: str) -> list[dict[str, Any]]:
