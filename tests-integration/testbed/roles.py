@@ -11,13 +11,29 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import attrs
+import psycopg
 import trio
 
 from crash_sweep.counter import Counter, RemoteReceiver
-from rainengine.core import AgentEngine, Message, ProcessRequest, Webhook, run_until_terminal
+from rainengine.core import (
+    AgentEngine,
+    Approval,
+    CallSkills,
+    EngineOutcome,
+    Message,
+    PlannedSkillCall,
+    ProcessRequest,
+    ProviderRequest,
+    Respond,
+    ScriptedProvider,
+    SkillInvocation,
+    Webhook,
+    run_until_terminal,
+    skill,
+)
 from rainengine.core.abc import Ledger
-from rainengine.core.errors import RainEngineError, SequenceConflict
-from rainengine.core.records import KernelEventRecord, MemoryArchived, NewRecord
+from rainengine.core.errors import RainEngineError, SequenceConflict, SessionBusy
+from rainengine.core.records import KernelEventRecord, MemoryArchived, NewRecord, PendingApproval
 from rainengine.runtime import Worker, WorkerSettings
 from rainengine.store_pg import open_postgres_ledger
 from rainengine.store_sql import SqlLedger
@@ -192,3 +208,74 @@ async def _submit(report: Report, url: str, deliveries: Sequence[tuple[str, str]
             for _ in range(32):
                 nursery.start_soon(take)
     report("done")
+
+
+def approve(report: Report, *, url: str, rounds: int, name: str) -> None:
+    """Approve what waits in the sessions `round-0`, `round-1` and so on, as soon as it is asked.
+
+    Reports of each how the approval ended.
+    """
+    trio.run(_approve, report, url, rounds, name)
+
+
+async def _approve(report: Report, url: str, rounds: int, name: str) -> None:
+    async with open_postgres_ledger(url) as ledger:
+        engine = paying_engine(ledger, url, owner=name)
+        for number in range(rounds):
+            session_id = f"round-{number}"
+            pending = await _asked(ledger, session_id)
+            request = ProcessRequest(
+                session_id=session_id,
+                trigger=Approval(
+                    resume_token=pending.resume_token, decision="approved", approver=name
+                ),
+                granted_scopes=pending.approver_scopes,
+                idempotency_key=f"approval by {name}",
+            )
+            outcome = await _until_it_is_my_turn(engine, ledger, request)
+            report([outcome.stop_reason, outcome.detail])
+
+
+async def _asked(ledger: SqlLedger, session_id: str) -> PendingApproval:
+    after = 0
+    while True:
+        for stored in await ledger.read(session_id, after=after):
+            after = stored.sequence
+            if isinstance(stored.record, PendingApproval):
+                await ledger.wait_past(session_id, after)  # the outcome that says so
+                return stored.record
+        await ledger.wait_past(session_id, after)
+
+
+async def _until_it_is_my_turn(
+    engine: AgentEngine, ledger: SqlLedger, request: ProcessRequest
+) -> EngineOutcome:
+    while True:
+        head = await ledger.head(request.session_id)
+        try:
+            return (await run_until_terminal(engine, request)).outcome
+        except SessionBusy:
+            with trio.move_on_after(1):
+                await ledger.wait_past(request.session_id, head.sequence)
+
+
+def paying_engine(ledger: Ledger, url: str, *, owner: str) -> AgentEngine:
+    """An engine whose agent pays once somebody approves, and counts that in a table `paid`."""
+
+    @skill(approval_required=True)
+    async def pay(invocation: SkillInvocation) -> str:
+        """Pay."""
+        await trio.to_thread.run_sync(_count_payment, url, invocation.context.session_id, owner)
+        return "paid"
+
+    def decide(request: ProviderRequest) -> Respond | CallSkills:
+        if any(message.role == "tool" for message in request.messages):
+            return Respond("done")
+        return CallSkills([PlannedSkillCall(call_id="p", name="pay", args={})])
+
+    return AgentEngine(ledger=ledger, provider=ScriptedProvider(decide), skills=[pay], owner=owner)
+
+
+def _count_payment(url: str, session_id: str, owner: str) -> None:
+    with psycopg.connect(url) as connection:
+        connection.execute("INSERT INTO paid VALUES (%s, %s)", (session_id, owner))
