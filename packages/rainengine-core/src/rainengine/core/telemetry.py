@@ -2,12 +2,14 @@
 
 https://opentelemetry.io/docs/specs/semconv/gen-ai/
 
-Costs nothing where no OpenTelemetry SDK is set up. Message content never enters a span.
+Costs nothing where no OpenTelemetry SDK is set up. Message content enters a span only where the
+environment's `OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT` asks for it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import os
+from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
@@ -26,6 +28,11 @@ MODEL = "gen_ai.request.model"
 TOOL_NAME = "gen_ai.tool.name"
 TOOL_CALL = "gen_ai.tool.call.id"
 ERROR_TYPE = "error.type"
+INPUT_MESSAGES = "gen_ai.input.messages"
+OUTPUT_MESSAGES = "gen_ai.output.messages"
+
+_CAPTURE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
+_CAPTURING = frozenset({"true", "span_only", "span_and_event"})
 
 _NOTHING: AbstractContextManager[object] = nullcontext()
 _traced_by: ContextVar[Tracer | None] = ContextVar("rainengine_tracer", default=None)
@@ -91,6 +98,15 @@ def mark_failed(error_type: str) -> None:
     current = trace.get_current_span()
     current.set_attribute(ERROR_TYPE, error_type)
     current.set_status(trace.StatusCode.ERROR)
+
+
+def tell_content(attribute: str, content: Callable[[], str]) -> None:
+    """Say in the open span what was said, where the environment asks for that."""
+    if _traced_by.get() is None or os.environ.get(_CAPTURE, "").lower() not in _CAPTURING:
+        return
+    from opentelemetry import trace
+
+    trace.get_current_span().set_attribute(attribute, content())
 
 
 def link(traceparent: str | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, cast, get_args
 
 import attrs
@@ -18,6 +19,7 @@ from rainengine.core.engine._services import Services
 from rainengine.core.engine._streaming import Sender
 from rainengine.core.engine._usage import is_amount
 from rainengine.core.errors import InadmissibleValue, ProviderError, ProviderErrorKind
+from rainengine.core.metering import CallFacts, measure
 from rainengine.core.records import (
     Action,
     CallSkills,
@@ -49,10 +51,38 @@ async def ask(
     if request.config.model is not None:
         attributes[telemetry.MODEL] = request.config.model
     with telemetry.span(telemetry.CHAT, request.config.model, attributes):
+        telemetry.tell_content(telemetry.INPUT_MESSAGES, partial(_content, request.messages))
+        began_s = trio.current_time()
         answer = await _ask(services, request, timeout_ms)
+        measure(_facts(request, answer, trio.current_time() - began_s))
         if isinstance(answer, ProviderError):
             telemetry.mark_failed(kind_of(answer))
+        else:
+            telemetry.tell_content(telemetry.OUTPUT_MESSAGES, partial(_content, answer.action))
         return answer
+
+
+def _content(said: object) -> str:
+    return codec.shown(said, lambda value: codec.encode_value(value).decode())
+
+
+def _facts(
+    request: ProviderRequest, answer: ProviderDecision | ProviderError, seconds: float
+) -> CallFacts:
+    model = request.config.model
+    if isinstance(answer, ProviderError):
+        return CallFacts(seconds=seconds, model=model, error_type=kind_of(answer))
+    decision, usage = sound(answer), answer.usage
+    amounts = (getattr(usage, name, None) for name in ("input_tokens", "output_tokens"))
+    used = [amount if is_amount(amount) else None for amount in amounts]
+    return CallFacts(
+        seconds=seconds,
+        model=model,
+        answered_by=decision.model,
+        provider=decision.provider,
+        input_tokens=used[0],
+        output_tokens=used[1],
+    )
 
 
 class NoAnswer(ProviderError):
