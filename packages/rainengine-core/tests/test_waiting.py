@@ -9,6 +9,7 @@ import trio
 
 from rainengine.core import (
     Agent,
+    AgentProfile,
     Approval,
     CallSkills,
     Continue,
@@ -24,6 +25,7 @@ from rainengine.core.records import (
     OutcomeRecord,
     PendingApproval,
     Reflection,
+    ReviewPolicy,
     SelfImprovementPolicy,
     ToolResultPart,
 )
@@ -355,6 +357,55 @@ async def test_a_cancellation_that_comes_after_the_answer(stage: Any) -> None:
         ends = [(await engine.advance(stage.go_on)).outcome for _ in range(2)]
         assert {"cancelled", "policy_aborted"} >= {end.stop_reason for end in ends}
         assert (1, "cancelled") == (len(stage.provider.requests), ends[0].stop_reason)
+
+
+async def due(stage: Any) -> list[str]:
+    """The sessions in which a wake is due, or a wait over."""
+    found = await stage.ledger.due("wake", now_ms=stage.clock.now_ms())
+    return [session.session_id for session in found]
+
+
+async def test_a_wait_that_is_over_is_called_off(stage: Any) -> None:
+    """When nobody can answer any more the run ends, as soon as somebody looks what is due."""
+    profile = AgentProfile(review=ReviewPolicy(approval_ttl_ms=1_000))
+    engine = stage.engine([ASK], profile=profile)
+    await stage.play(engine, stage.request("k"))
+    stage.clock.jump(999)
+    assert ([], ()) == (await due(stage), await engine.fire_wakes("s"))
+    stage.clock.jump(1)
+    assert ["s"] == await due(stage)
+    for _ in range(2):
+        assert () == await engine.fire_wakes("s")
+    assert ([], "running") == (await due(stage), await state(stage))
+    outcome = (await engine.advance(stage.go_on)).outcome
+    assert ("cancelled", "nobody answered in time") == (outcome.stop_reason, outcome.detail)
+    assert ("stopped", []) == (await state(stage), await due(stage))
+
+
+async def test_what_is_due_next(stage: Any) -> None:
+    """The session's row tells the first of its wakes and of its waits, as they come and go."""
+    now_ms, profile = stage.clock.now_ms(), AgentProfile(review=ReviewPolicy(approval_ttl_ms=1_000))
+    engine = stage.engine([ASK, ASK, Respond("x")], profile=profile)
+
+    async def next_ms() -> int | None:
+        row = stage.ledger._shared.sessions["s"].index
+        return row.wake_due_at_ms and row.wake_due_at_ms - now_ms
+
+    await stage.play(engine)
+    assert 1_000 == await next_ms()
+    await engine.schedule_wake("s", due_at_ms=now_ms + 700, reason="r", wake_id="w")
+    assert 700 == await next_ms()
+    stage.clock.jump(500)
+    await stage.play(engine)
+    await engine.schedule_wake("s", due_at_ms=now_ms + 9_000, reason="r", wake_id="w")
+    assert 1_000 == await next_ms()
+    await stage.play(engine, says(stage, await token_of(stage, 0)))
+    assert 1_500 == await next_ms()
+    stage.clock.jump(1_000)
+    await engine.fire_wakes("s")
+    assert 9_000 == await next_ms()
+    await engine.advance(stage.go_on)
+    assert 9_000 == await next_ms()
 
 
 async def test_how_long_it_took(stage: Any) -> None:

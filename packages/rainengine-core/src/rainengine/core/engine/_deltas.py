@@ -10,7 +10,8 @@ from rainengine.core.projection import (
     ParkedRun,
     SessionProjection,
     answered_token,
-    is_left_over,
+    left_over,
+    next_expiry_ms,
     still_parked,
 )
 from rainengine.core.records import (
@@ -23,6 +24,7 @@ from rainengine.core.records import (
     KernelEventRecord,
     ObservationAppended,
     OutcomeRecord,
+    PendingApproval,
     Record,
     ScheduledWake,
     StopReason,
@@ -113,7 +115,7 @@ def index_after(
             agent = _agent_waiting(projection, record.trigger_id) or agent
         elif isinstance(record, OutcomeRecord):
             state = _state_after(projection, records, record)
-    wake_due = _wake_due_after(projection, telling, events)
+    wake_due = _due_after(projection, records, events)
     if state is None and wake_due is None:
         return None
     return SessionIndex(state=state or _state_of(projection), agent=agent, wake_due_at_ms=wake_due)
@@ -123,7 +125,7 @@ def _state_after(
     projection: SessionProjection, records: Sequence[Record], outcome: OutcomeRecord
 ) -> SessionState:
     """The state that a batch leaves behind that ends a run, has it wait, or refuses an answer."""
-    if is_left_over(projection, records):
+    if left_over(projection, records):
         return "running"
     waiting = [_waits(parked) for parked in still_parked(projection, records)]
     if _is_refusal(projection, outcome):
@@ -133,7 +135,7 @@ def _state_after(
 
 
 def _state_of(projection: SessionProjection) -> SessionState:
-    if projection.run is not None or is_left_over(projection):
+    if projection.run is not None or left_over(projection):
         return "running"
     waiting = [_waits(parked) for parked in projection.parked.values()]
     return _foremost(waiting, projection.last_outcome)
@@ -171,17 +173,21 @@ def _agent_waiting(projection: SessionProjection, trigger_id: str) -> str | None
     return next(waiting, None)
 
 
-def _wake_due_after(
+def _due_after(
     projection: SessionProjection, records: Sequence[Record], events: Sequence[KernelEvent]
 ) -> int | None:
-    """When the next wake is due: 0 where none is, None where the batch changes no wake."""
+    """When the next wake is due, or a wait over: 0 where none is, None where nothing changes."""
     asked = [event for event in events if isinstance(event, WakeRequested | WakeScheduled)]
     fired = {event.wake_id for event in events if isinstance(event, WakeCompleted)}
     fired |= _wakes_in(records)
-    if not asked and not fired:
+    begun = [record for record in records if isinstance(record, PendingApproval)]
+    left = still_parked(projection, records)
+    if not (asked or fired or begun or len(left) < len(projection.parked)):
         return None
-    due = {wake.wake_id: wake.due_at_ms for wake in (*projection.world.wakes.values(), *asked)}
-    return min((due[wake_id] for wake_id in due.keys() - fired), default=0)
+    wakes = (*projection.world.wakes.values(), *asked)
+    due = {wake.wake_id: wake.due_at_ms for wake in wakes if wake.wake_id not in fired}
+    times = (next_expiry_ms(left), *(pending.expires_at_ms for pending in begun), *due.values())
+    return min((at_ms for at_ms in times if at_ms is not None), default=0)
 
 
 def _wakes_in(records: Sequence[Record]) -> set[str]:

@@ -46,7 +46,7 @@ from rainengine.core.errors import (
     SessionNotFound,
 )
 from rainengine.core.kernel import ContextBuilder, IntentClassifier, build_context, classify
-from rainengine.core.projection import answered_token
+from rainengine.core.projection import answered_token, left_over
 from rainengine.core.records import EnginePolicy, JsonObject, ProfilePatch, ProviderConfig
 from rainengine.core.tools import check_manifest, check_schema, check_transactional
 
@@ -304,7 +304,7 @@ class AgentEngine:
             emitted_events=events,
             state_delta=delta_of(events),
             wake_request=wake_of(events),
-            waiting=len(session.projection.queue),
+            waiting=left_over(session.projection),
         )
 
     async def submit(self, request: ProcessRequest) -> Submitted:
@@ -351,6 +351,7 @@ class AgentEngine:
     ) -> tuple[Submitted, ...]:
         """Bring in the wakes whose time has come by `now_ms`, or else by this engine's clock.
 
+        Runs that waited for a person until it was too late to answer are cancelled as well.
         Each becomes a trigger that waits for its turn, under the key `wake:ID`: one that somebody
         else has brought in is left out. Works also while somebody holds the session.
         Raises `AgentMismatch` where all that is due is for another agent, and `LedgerError`.

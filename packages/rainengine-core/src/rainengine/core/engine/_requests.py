@@ -135,7 +135,8 @@ class AdvanceResult:
     `outcome.trigger_id` may be another's, where an earlier run had to be finished first.
     Where a run went on with an answer (an approval, say), it is the run's; `answer_id` is then
     that of the answer.
-    `waiting` triggers have their turn after the run that was worked on.
+    `waiting` triggers, and runs that were stopped while they waited for an answer, have their turn
+    after the run that was worked on.
     `idle`: nothing was left to do, and `outcome` is the session's last one.
     """
 

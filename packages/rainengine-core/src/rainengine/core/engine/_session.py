@@ -35,7 +35,7 @@ from rainengine.core.errors import (
     LedgerUnavailable,
     SequenceConflict,
 )
-from rainengine.core.projection import Run, SessionProjection, fold, is_left_over
+from rainengine.core.projection import Run, SessionProjection, fold, left_over
 from rainengine.core.records import (
     CancelRequest,
     Head,
@@ -265,7 +265,7 @@ class OpenSession:
         tenure, ends = self.tenure, OutcomeRecord in map(type, batch)
         expected: Head | None = self.head
         while True:
-            final = ends and not is_left_over(self.projection, batch)
+            final = ends and not left_over(self.projection, batch)
             lease = tenure.change(final=final)
             try:
                 appended = await self.backing.ledger.append(
@@ -286,7 +286,7 @@ class OpenSession:
                 # Under the lease nothing but intake can come in between, and that without end:
                 # from here on the fence alone has to hold, and the head is whatever it is.
                 # Only an end with nothing behind it has to know what comes right before it.
-                final = ends and not is_left_over(self.projection, batch)
+                final = ends and not left_over(self.projection, batch)
                 expected = None if lease is not None and not final else self.head
             else:
                 await self.catch_up_to(appended.first_sequence)

@@ -19,6 +19,7 @@ from rainengine.core.records import (
 )
 
 _REASON_CHARACTERS = 500
+_LATEST_MS = 2**53
 
 
 async def wait(
@@ -68,7 +69,7 @@ async def suspend(
         granted_scopes=run.granted_scopes,
         approver_scopes=review.reviewer_scopes,
         excluded_approver=None if review.requester_may_approve else requester(run),
-        expires_at_ms=step.now_ms() + review.approval_ttl_ms,
+        expires_at_ms=min(step.now_ms() + review.approval_ttl_ms, _LATEST_MS),
     )
     outcome = OutcomeRecord(
         trigger_id=run.trigger_id,

@@ -1,4 +1,4 @@
-"""Wakes: scheduling them, and bringing in those whose time has come.
+"""Wakes: scheduling them, and bringing in those whose time has come; ending waits that are over.
 
 - A wake id is used once in a session. Its trigger comes in under the key `wake:ID`, so however
   many workers find it due, it fires once.
@@ -7,6 +7,8 @@
   That holds only for the wakes that were looked at, so the append names the head they were seen at.
   Beside a holder who appends all the time the head is given up and the row is left as it is:
   workers then look once more in vain, until the wake's run has begun.
+- A run that waited for a person until its token expired is called off in the same append, by a
+  request to cancel it; the session's row says when that is due as it does for wakes.
 """
 
 from __future__ import annotations
@@ -27,9 +29,10 @@ from rainengine.core.errors import (
     SequenceConflict,
     WakeRefused,
 )
-from rainengine.core.kernel import due_wakes, wake_refusal
-from rainengine.core.projection import Wake
+from rainengine.core.kernel import due_wakes, overdue_runs, wake_refusal
+from rainengine.core.projection import Run, Wake, next_expiry_ms
 from rainengine.core.records import (
+    CancelRequest,
     KernelEventRecord,
     NewRecord,
     ScheduledWake,
@@ -38,6 +41,7 @@ from rainengine.core.records import (
 
 _LATEST_MS = 2**53
 _TRIES_AT_HEAD = 3
+EXPIRED = "nobody answered in time"
 
 
 def key_of(wake_id: str) -> str:
@@ -88,7 +92,7 @@ class Wakes:
             raise WakeRefused(session.session_id, wake_id, reason)
 
     async def fire(self, session: OpenSession, now_ms: int) -> tuple[Submitted, ...]:
-        """Store the triggers of this agent's wakes that are due.
+        """Store the triggers of this agent's wakes that are due, and call off what is overdue.
 
         Raises `AgentMismatch` where only other agents' wakes are due, and `Outdated`.
         """
@@ -97,11 +101,13 @@ class Wakes:
         while True:
             if session.tenure.may_be_behind() and not await session.refresh():
                 raise Outdated
-            due = self._due(session, now_ms, spent)
-            if not due:
+            overdue = overdue_runs(session.projection, now_ms)
+            due = self._due(session, now_ms, spent, alone=not overdue)
+            if not due and not overdue:
                 return ()
             try:
-                return await self._bring_in(session, due, spent, at_head=conflicts < _TRIES_AT_HEAD)
+                at_head = conflicts < _TRIES_AT_HEAD
+                return await self._bring_in(session, due, overdue, spent, at_head=at_head)
             except SequenceConflict:
                 conflicts += 1
             except DuplicateTrigger as duplicate:
@@ -110,25 +116,36 @@ class Wakes:
                 spent.add(duplicate.idempotency_key)
             session.tenure.told_of_news = True
 
-    def _due(self, session: OpenSession, now_ms: int, spent: Collection[str]) -> list[Wake]:
+    def _due(
+        self, session: OpenSession, now_ms: int, spent: Collection[str], *, alone: bool
+    ) -> list[Wake]:
+        """Return this agent's wakes; where they are `alone`, there have to be some."""
         due = due_wakes(session.projection, now_ms)
         due = tuple(wake for wake in due if key_of(wake.wake_id) not in spent)
         mine = [wake for wake in due if wake.agent in (None, self.agent.name)]
-        if due and not mine:
+        if due and not mine and alone:
             raise AgentMismatch(due[0].agent or "", self.agent.name)
         return mine
 
     async def _bring_in(
-        self, session: OpenSession, due: Sequence[Wake], spent: set[str], *, at_head: bool
+        self,
+        session: OpenSession,
+        due: Sequence[Wake],
+        overdue: Sequence[Run],
+        spent: set[str],
+        *,
+        at_head: bool,
     ) -> tuple[Submitted, ...]:
         triggers = [self._trigger(session, wake) for wake in due]
+        called_off = [self._end_of_wait(run) for run in overdue]
         fired = spent | {key_of(wake.wake_id) for wake in due}
-        next_ms = _next_due_ms(session, fired) if at_head else None
+        next_ms = _next_due_ms(session, fired, overdue) if at_head else None
+        agent = self.agent.name if due else overdue[0].agent.name
         appended = await self.backing.ledger.append(
             session.session_id,
-            triggers,
+            [*triggers, *called_off],
             expected=session.head if at_head else None,
-            index=SessionIndex(state="running", agent=self.agent.name, wake_due_at_ms=next_ms),
+            index=SessionIndex(state="running", agent=agent, wake_due_at_ms=next_ms),
         )
         session.tenure.told_of_news = True
         return tuple(
@@ -154,6 +171,10 @@ class Wakes:
         now_ms = self.intake.clock.now_ms()
         return NewRecord(record, now_ms, record.trigger_id, key_of(wake.wake_id))
 
+    def _end_of_wait(self, run: Run) -> NewRecord:
+        request = CancelRequest(reason=EXPIRED, trigger_id=run.trigger_id)
+        return NewRecord(request, self.intake.clock.now_ms(), run.trigger_id)
+
 
 def _is_same(pending: Wake, wake: WakeScheduled) -> bool:
     return pending == Wake(
@@ -166,7 +187,11 @@ def _is_same(pending: Wake, wake: WakeScheduled) -> bool:
     )
 
 
-def _next_due_ms(session: OpenSession, fired: Collection[str]) -> int:
-    """When the next wake is due; 0 where none is left."""
+def _next_due_ms(session: OpenSession, fired: Collection[str], overdue: Sequence[Run]) -> int:
+    """When the next wake is due, or a wait over; 0 where none is left."""
     wakes = session.projection.world.wakes.values()
-    return min((w.due_at_ms for w in wakes if key_of(w.wake_id) not in fired), default=0)
+    times = [wake.due_at_ms for wake in wakes if key_of(wake.wake_id) not in fired]
+    parked = session.projection.parked.values()
+    over = {run.trigger_id for run in overdue}
+    expiry_ms = next_expiry_ms(one for one in parked if one.run.trigger_id not in over)
+    return min([*times, *([] if expiry_ms is None else [expiry_ms])], default=0)

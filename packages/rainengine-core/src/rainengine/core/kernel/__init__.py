@@ -56,4 +56,5 @@ from rainengine.core.kernel._summaries import items_to_summarise as items_to_sum
 from rainengine.core.kernel._summaries import shown_items as shown_items
 from rainengine.core.kernel._tuning import needed as needed
 from rainengine.core.kernel._wakes import due_wakes as due_wakes
+from rainengine.core.kernel._wakes import overdue_runs as overdue_runs
 from rainengine.core.kernel._wakes import wake_refusal as wake_refusal

@@ -32,6 +32,7 @@ from rainengine.core.projection._state import World as World
 from rainengine.core.projection._state import answered_token as answered_token
 from rainengine.core.projection._tools import new_graph as new_graph
 from rainengine.core.projection._tools import score as score
-from rainengine.core.projection._waiting import is_left_over as is_left_over
+from rainengine.core.projection._waiting import left_over as left_over
+from rainengine.core.projection._waiting import next_expiry_ms as next_expiry_ms
 from rainengine.core.projection._waiting import still_parked as still_parked
 from rainengine.core.projection._world import RECALLED as RECALLED

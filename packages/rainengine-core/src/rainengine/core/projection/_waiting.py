@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rainengine.core.projection._spending import reserve, settle_delegation
@@ -105,17 +105,23 @@ def _resume(state: SessionProjection, parked: ParkedRun, sequence: int, at_ms: i
     run.pending = run.delegation = None
 
 
-def is_left_over(state: SessionProjection, batch: Sequence[Record] = ()) -> bool:
-    """Whether there is something to do behind a run that `batch` ends."""
+def next_expiry_ms(parked: Iterable[ParkedRun]) -> int | None:
+    """When the first of these runs can be answered no more; None where all can be for ever."""
+    times = (one.expires_at_ms for one in parked if one.run.cancel_reason is None)
+    return min((at_ms for at_ms in times if at_ms is not None), default=None)
+
+
+def left_over(state: SessionProjection, batch: Sequence[Record] = ()) -> int:
+    """How many runs have their turn behind one that `batch` ends."""
     begun = {record.trigger_id for record in batch if isinstance(record, TriggerIntent)}
     ended = {record.trigger_id for record in batch if isinstance(record, OutcomeRecord)}
-    queued = (run.trigger_id for run in state.queue)
-    called_off = (
+    queued = {run.trigger_id for run in state.queue}
+    called_off = {
         parked.run.trigger_id
         for parked in state.parked.values()
         if parked.run.cancel_reason is not None
-    )
-    return any(i not in begun for i in queued) or any(i not in ended for i in called_off)
+    }
+    return len(queued - begun) + len(called_off - ended)
 
 
 def still_parked(state: SessionProjection, batch: Sequence[Record] = ()) -> list[ParkedRun]:
