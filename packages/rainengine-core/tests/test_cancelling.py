@@ -56,6 +56,14 @@ async def test_a_model_is_let_go_of_at_once(stage: Any) -> None:
     assert await stage.records(ModelDecision) == []
 
 
+async def test_another_engine_of_the_process_lets_go_of_it_too(stage: Any) -> None:
+    """Engines that share a ledger handle tell each other at once."""
+    engine, other = stage.engine(hang), stage.engine([])
+    began = trio.current_time()
+    await meanwhile(lambda: engine.advance(stage.request()), lambda: other.cancel("s", "stop"))
+    assert trio.current_time() - began == 1
+
+
 async def test_elsewhere_a_model_is_let_go_of_with_a_heartbeat(stage: Any) -> None:
     """Another process learns of it the next time that it extends its lease."""
     holder = stage.engine(hang, ledger=stage.other_handle(), lease_ttl_ms=9_000)

@@ -7,6 +7,7 @@ Costs nothing where no OpenTelemetry SDK is set up for metrics.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -40,12 +41,12 @@ class CallFacts:
     error_type: str | None = None
 
 
-def measure(call: CallFacts) -> None:
-    """Record a call of a model."""
+def measure(facts: Callable[[], CallFacts]) -> None:
+    """Record a call of a model, whose facts are only asked for where somebody measures."""
     found = _instruments(_provider())
     if found is None:
         return
-    durations, tokens = found
+    (durations, tokens), call = found, facts()
     known = {
         OPERATION: CHAT,
         MODEL: call.model,

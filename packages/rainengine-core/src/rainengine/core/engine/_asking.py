@@ -54,7 +54,7 @@ async def ask(
         telemetry.tell_content(telemetry.INPUT_MESSAGES, partial(_content, request.messages))
         began_s = trio.current_time()
         answer = await _ask(services, request, timeout_ms)
-        measure(_facts(request, answer, trio.current_time() - began_s))
+        measure(partial(_facts, request, answer, trio.current_time() - began_s))
         if isinstance(answer, ProviderError):
             telemetry.mark_failed(kind_of(answer))
         else:

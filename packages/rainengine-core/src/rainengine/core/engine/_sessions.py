@@ -21,6 +21,10 @@ _TAKEN: dict[tuple[int, str], trio.lowlevel.ParkingLot] = {}
 engines in one process may share one."""
 
 
+_IN_USE: dict[tuple[int, str], OpenSession] = {}
+"""What those who have the turn work with, whichever engine it is: they are told of news here."""
+
+
 def turn(ledger: Ledger, session_id: str) -> AbstractAsyncContextManager[None]:
     """Wait for this process's turn on a session."""
     return _Turn((id(ledger), session_id))
@@ -63,7 +67,6 @@ class SessionCache:
     _sessions: OrderedDict[str, OpenSession] = attrs.field(
         factory=OrderedDict[str, OpenSession], init=False
     )
-    _in_use: dict[str, OpenSession] = attrs.field(factory=dict[str, OpenSession], init=False)
 
     async def get(self, session_id: str, *, assume_new: bool = False) -> OpenSession:
         """Return the session, from memory or from the ledger. The caller has its turn.
@@ -75,7 +78,7 @@ class SessionCache:
             parts = self.backing, session_id, self.holder, self.clock
             session = take_for_new(*parts) if assume_new else await load(*parts)
         session.emitted, session.resumed = [], None
-        self._in_use[session_id] = session
+        _IN_USE[self._place(session_id)] = session
         return session
 
     async def look_at(self, session_id: str) -> OpenSession:
@@ -97,25 +100,28 @@ class SessionCache:
 
     def tell(self, session_id: str) -> None:
         """Have a remembered session look for news before its next step."""
-        session = self._in_use.get(session_id) or self._sessions.get(session_id)
+        session = _IN_USE.get(self._place(session_id)) or self._sessions.get(session_id)
         if session is not None:
             session.tenure.told_of_news = True
 
     def tell_of_cancellation(self, session_id: str, stops: Iterable[Stop]) -> None:
         """Have a step that is under way let go of what it waits for, where it is to be stopped."""
-        session = self._in_use.get(session_id)
+        session = _IN_USE.get(self._place(session_id))
         if session is not None:
             for stop in stops:
                 session.tell_of_cancellation(stop)
 
     def keep(self, session: OpenSession) -> None:
         """Remember a session after use, unless an append left it in doubt."""
-        self._in_use.pop(session.session_id, None)
+        _IN_USE.pop(self._place(session.session_id), None)
         if session.stale or session.assumed_new:
             return
         self._sessions[session.session_id] = session
         while len(self._sessions) > self.limit:
             del self._sessions[self._least_needed()]
+
+    def _place(self, session_id: str) -> tuple[int, str]:
+        return id(self.backing.ledger), session_id
 
     def _least_needed(self) -> str:
         """The session used longest ago; one with an unused reservation only if all have one.
