@@ -257,6 +257,13 @@ async def test_embeddings(on_stage: Any) -> None:
     }
 
 
+async def test_embeddings_out_of_order(on_stage: Any) -> None:
+    """Vectors belong to texts by their index, in whatever order they come."""
+    rows: Any = [{"index": 1, "embedding": [1.0]}, {"index": 0, "embedding": [0.0]}]
+    async with on_stage(embed=lambda _: Reply.of_json({"data": rows})) as stage:
+        assert await stage.provider.generate_embeddings(["a", "b"]) == [(0.0,), (1.0,)]
+
+
 async def test_many_embeddings(on_stage: Any) -> None:
     """More texts than the API takes at once are sent in several requests."""
     texts = [str(number) for number in range(2049)]
