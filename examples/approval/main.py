@@ -18,10 +18,10 @@ from rainengine.core import (
     run_until_terminal,
     skill,
 )
-from rainengine.core.records import ToolResultPart
+from rainengine.core.records import JsonObject, ToolResultPart
 
 
-def is_large(args: dict[str, object]) -> str | None:
+def is_large(args: JsonObject) -> str | None:
     """Say why a person has to allow it, if so."""
     cents = args["cents"]
     return f"{cents} cents is a lot" if isinstance(cents, int) and cents > 2_000 else None
