@@ -1,4 +1,7 @@
-"""What the provider costs: to import, and a call of it over one of the bare SDK."""
+"""What the provider costs: to import, and a call of it over one of the bare SDK.
+
+What is measured is the processor's time, as the machine may have other things to do.
+"""
 
 from __future__ import annotations
 
@@ -19,15 +22,15 @@ from rainengine.model_servers import Answer, Call, Server
 
 CALLS = 60
 ALLOWED_S = 0.004
-"""The promise is 1 ms; on a machine that does other things besides, both vary by more."""
+"""The promise is 1 ms; where others use the processor too, both vary by more."""
 
 IMPORTING = """
 import json, sys, time
 import rainengine.core
 before = set(sys.modules)
-began = time.perf_counter()
+began = time.process_time()
 import rainengine.provider_gemini
-took = time.perf_counter() - began
+took = time.process_time() - began
 print(json.dumps([took, sorted(set(sys.modules) - before)]))
 """
 
@@ -64,9 +67,9 @@ async def bare(server: Server, http: httpx2.AsyncClient) -> Callable[[], Awaitab
 
 async def seconds(call: Callable[[], Awaitable[object]]) -> float:
     """How long a call takes."""
-    began = time.perf_counter()
+    began = time.process_time()
     await call()
-    return time.perf_counter() - began
+    return time.process_time() - began
 
 
 async def test_call_costs_little_more_than_the_sdk(

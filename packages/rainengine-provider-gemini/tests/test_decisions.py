@@ -208,9 +208,6 @@ def test_answer_without_an_end_is_broken_off(action: Any) -> None:
         {"candidates": [3]},
         response("x"),
         response({"text": [1]}),
-        {**response({"text": "x"}), "usageMetadata": {"promptTokenCount": -1}},
-        {**response({"text": "x"}), "usageMetadata": {"promptTokenCount": "many"}},
-        {**response({"text": "x"}), "usageMetadata": []},
     ],
 )
 def test_nonsense_is_an_invalid_response(action: Any, body: Any) -> None:
@@ -232,6 +229,14 @@ def test_tokens() -> None:
     }
     answer = answered(response(usageMetadata=usage))
     assert Counted(prompt=12, cached=4, output=11) == answer.counted
+
+
+@pytest.mark.parametrize("usage", [{"promptTokenCount": -1}, {"promptTokenCount": "x"}, [1], "x"])
+def test_tokens_that_make_no_sense_are_unknown(action: Any, usage: Any) -> None:
+    """An answer is not lost over figures that cannot be: then nothing is known of its tokens."""
+    body = {**response({"text": "x"}), "usageMetadata": usage}
+    assert answered(body).counted is None
+    assert Respond("x") == action(body)
 
 
 def test_thinking_is_found_in_the_total() -> None:

@@ -29,10 +29,10 @@ class Answer:
     """An answer in the making: `add` what comes in, in order, then `check`, then look."""
 
     model: str | None = None
-    counted: Counted | None = None
     ending: str | None = None
     ending_message: str = ""
     _parts: list[Mapping[str, Any]] = attrs.field(factory=list[Mapping[str, Any]])
+    _usage: object = None
     _block: str | None = None
     _block_message: str = ""
     _fault: Exception | None = None
@@ -47,7 +47,7 @@ class Answer:
 
     def _add(self, piece: Mapping[str, Any]) -> str:
         self.model = text_in(piece.get("modelVersion")) or self.model
-        self.counted = _counted(piece.get("usageMetadata")) or self.counted
+        self._usage = piece.get("usageMetadata") or self._usage
         feedback = object_in(piece.get("promptFeedback"))
         self._block = text_in(feedback.get("blockReason")) or self._block
         self._block_message = text_in(feedback.get("blockReasonMessage")) or self._block_message
@@ -70,6 +70,14 @@ class Answer:
             raise failures.of_block(self._block, self._block_message)
         if self.ending not in endings:
             raise failures.of_ending(self.ending, self.ending_message)
+
+    @property
+    def counted(self) -> Counted | None:
+        """The tokens, as the last piece that had any counts them; None where they make no sense."""
+        try:
+            return _counted(self._usage)
+        except (TypeError, ValueError):
+            return None
 
     @property
     def text(self) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextvars import ContextVar
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -21,6 +22,10 @@ from rainengine.provider_gemini._values import as_object
 _DATA = b"data:"
 _STREAMING = ":streamGenerateContent"
 _AFTER_A_FAULT_S = 1.0
+
+
+arrived: ContextVar[list[dict[str, Any]] | None] = ContextVar("arrived", default=None)
+"""Where the events of the call that a task makes are put, once they are whole."""
 
 
 class BadEvent(Exception):  # named for the fault
@@ -51,12 +56,17 @@ class _Checked(httpx2.AsyncByteStream):
         self._pieces = aiter(stream)
         self._rest = b""
         self._event: list[bytes] = []
+        self._arrived = arrived.get()
 
     def __aiter__(self) -> _Checked:
         return self
 
     async def __anext__(self) -> bytes:
-        piece = await anext(self._pieces)
+        try:
+            piece = await anext(self._pieces)
+        except StopAsyncIteration:
+            self._end()
+            raise
         try:
             for line in self._lines(piece):
                 self._take(line)
@@ -74,15 +84,21 @@ class _Checked(httpx2.AsyncByteStream):
         *lines, self._rest = (self._rest + piece).split(b"\n")
         yield from (line.rstrip(b"\r") for line in lines)
 
+    def _end(self) -> None:
+        self._take(self._rest.rstrip(b"\r"))
+        self._take(b"")
+
     def _take(self, line: bytes) -> None:
         if line.startswith(_DATA):
             self._event.append(line.removeprefix(_DATA))
         elif not line and self._event:
-            _check(b"\n".join(self._event))
+            body = _parsed(b"\n".join(self._event))
             self._event = []
+            if self._arrived is not None:
+                self._arrived.append(body)
 
 
-def _check(event: bytes) -> None:
+def _parsed(event: bytes) -> dict[str, Any]:
     try:
         body = as_object(json.loads(event))
     except (ValueError, RecursionError) as error:
@@ -91,3 +107,4 @@ def _check(event: bytes) -> None:
         raise BadEvent("an event is no JSON object")
     if "error" in body:
         raise BadEvent("an event is an error", body)
+    return body

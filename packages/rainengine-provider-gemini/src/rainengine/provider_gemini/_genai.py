@@ -21,7 +21,7 @@ from google.genai import errors, types
 from rainengine.core.errors import ProviderError
 from rainengine.core.records import JsonObject
 from rainengine.provider_gemini import _failures as failures
-from rainengine.provider_gemini._events import BadEvent, check_events
+from rainengine.provider_gemini._events import BadEvent, arrived, check_events
 from rainengine.provider_gemini._settings import GeminiSettings
 from rainengine.provider_gemini._transport import concealing
 from rainengine.provider_gemini._values import as_object
@@ -92,12 +92,13 @@ class GenaiTransport:
     ) -> None:
         """Hand over the answer piece by piece."""
         contents, config = _arguments(body, timeout_s)
-        with self._translated():
+        with self._translated(), _arriving() as events:
             stream = await self._client.models.generate_content_stream(
                 model=model, contents=contents, config=config
             )
-            async for piece in stream:
-                take(_json(piece))
+            async for _ in stream:
+                _hand_over(events, take)
+            _hand_over(events, take)
 
     async def embed(
         self, model: str, texts: Sequence[str], dimensions: int | None, timeout_s: float
@@ -168,10 +169,25 @@ def _arguments(
     return contents, config
 
 
-def _json(model: types.GenerateContentResponse | types.CachedContent) -> JsonObject:
-    return model.model_dump(
-        mode="json", by_alias=True, exclude_none=True, exclude={"sdk_http_response"}
-    )
+def _json(cache: types.CachedContent) -> JsonObject:
+    return cache.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+@contextmanager
+def _arriving() -> Generator[list[dict[str, Any]]]:
+    """Have the events of a call put into a list."""
+    events: list[dict[str, Any]] = []
+    token = arrived.set(events)
+    try:
+        yield events
+    finally:
+        arrived.reset(token)
+
+
+def _hand_over(events: list[dict[str, Any]], take: Callable[[object], None]) -> None:
+    for event in events:
+        take(event)
+    events.clear()
 
 
 def _of_event(error: BadEvent, conceal: Callable[[str], str]) -> ProviderError:
