@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from typing import Any
 
@@ -305,6 +306,26 @@ async def test_block(
         assert expected == str(error)
     else:
         assert "the prompt was blocked for OTHER" == str(error)
+
+
+@pytest.mark.filterwarnings("ignore:NEVER_HEARD_OF")  # the SDK's own
+@pytest.mark.parametrize("stream", [False, True])
+async def test_reason_that_is_not_known(
+    serving: Any, asking: Any, sdk: str, *, stream: bool
+) -> None:
+    """A reason that the SDK is too old for is an error like any other."""
+    candidate = {"content": {"parts": [{"text": "x"}]}, "finishReason": "NEVER_HEARD_OF"}
+    body = json.dumps({"candidates": [candidate]})
+    reply = Reply.of_json({"candidates": [candidate]})
+    if stream and sdk == "google-genai":
+        reply = Reply.of_events([f"data: {body}"])
+    elif stream:
+        reply = Reply.of_json([{"candidates": [candidate]}])
+    async with serving([reply], sdk=sdk) as (_, provider):
+        error = await failure(provider, asking(), stream=stream)
+    # The old SDK drops a word that it does not know.
+    expected = "NEVER_HEARD_OF" if sdk == "google-genai" else "no finish reason"
+    assert expected in str(error)
 
 
 @pytest.mark.parametrize("moves", [[Hang()], [Send(b""), Hang()]])

@@ -24,7 +24,7 @@ _A_BATCH = 100
 """The API takes so many texts at a time."""
 
 
-@attrs.define(eq=False)
+@attrs.frozen(eq=False)
 class GeminiProvider:
     """Gemini models as a provider of decisions and of embeddings; made by `open_gemini_provider`.
 
@@ -32,11 +32,11 @@ class GeminiProvider:
     Nothing is tried twice: the engine does that, and records it.
     """
 
-    _settings: GeminiSettings
-    _transport: Transport
-    _caches: Caches
-    _clock: Clock
-    _resolve: Resolve | None
+    settings: GeminiSettings
+    _transport: Transport = attrs.field(repr=False)
+    _caches: Caches = attrs.field(repr=False)
+    _clock: Clock = attrs.field(repr=False)
+    _resolve: Resolve | None = attrs.field(repr=False)
 
     async def generate_action(self, request: ProviderRequest) -> ProviderDecision:
         """Ask once. Raises `ProviderError`."""
@@ -47,7 +47,7 @@ class GeminiProvider:
         return await self._decide(request, send)
 
     async def _decide(self, request: ProviderRequest, send: SendText | None) -> ProviderDecision:
-        model = request.config.model or self._settings.model
+        model = request.config.model or self.settings.model
         prepared = await self._prepare(request, model)
         answer = await self._answer(prepared, model, self._timeout_s(request), send)
         return ProviderDecision(
@@ -59,7 +59,7 @@ class GeminiProvider:
 
     async def _prepare(self, request: ProviderRequest, model: str) -> Prepared:
         files = await resolved(request.messages, self._resolve)
-        body = body_of(request, self._settings, model=model, files=files)
+        body = body_of(request, self.settings, model=model, files=files)
         return await self._caches.prepare(
             body,
             model=model,
@@ -94,7 +94,7 @@ class GeminiProvider:
         """How long the server may be silent: no longer than anybody waits for it."""
         left_ms = request.context.deadline_ms - self._clock.now_ms()
         allowed_ms = min(request.policy.provider_timeout_ms, left_ms)
-        return max(min(self._settings.timeout_s, allowed_ms / 1000), _SHORTEST_S)
+        return max(min(self.settings.timeout_s, allowed_ms / 1000), _SHORTEST_S)
 
     # Tokens and prices.
 
@@ -103,11 +103,11 @@ class GeminiProvider:
 
         A call that may create a cache pays for its input twice.
         """
-        bound = config.max_tokens or self._settings.max_output_tokens
+        bound = config.max_tokens or self.settings.max_output_tokens
         if bound is None:
             return None
-        may_create = self._settings.cache_ttl_s > 0 and input_tokens >= SMALLEST_TOKENS
-        price = self._price(config.model or self._settings.model, input_tokens)
+        may_create = self.settings.cache_ttl_s > 0 and input_tokens >= SMALLEST_TOKENS
+        price = self._price(config.model or self.settings.model, input_tokens)
         cost = 0
         if price is not None:
             paid_for = input_tokens * 2 if may_create else input_tokens
@@ -137,8 +137,8 @@ class GeminiProvider:
         )
 
     def _price(self, model: str, input_tokens: int) -> TokenPrice | None:
-        if self._settings.price is not None:
-            return self._settings.price
+        if self.settings.price is not None:
+            return self.settings.price
         at_ms = self._clock.now_ms()
         return known_price(model, at_ms=at_ms, input_tokens=input_tokens, provider="google")
 
@@ -146,7 +146,7 @@ class GeminiProvider:
 
     async def generate_embeddings(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
         """Return one vector a text, all of one length. Raises `ProviderError`."""
-        settings = self._settings
+        settings = self.settings
         vectors: list[list[float]] = []
         for start in range(0, len(texts), _A_BATCH):
             batch = texts[start : start + _A_BATCH]

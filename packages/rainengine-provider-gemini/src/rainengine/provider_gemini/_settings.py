@@ -69,7 +69,8 @@ class GeminiSettings:
     Either `api_key` or `bearer_token` is set: a `Secret`, or a reference to one, `env:NAME` or
     `file:PATH`. The `model` is asked where a request names none.
 
-    `max_output_tokens` bounds an answer where a request does not. `thinking_budget` (in tokens) and
+    `max_output_tokens` bounds an answer, thoughts included, where a request does not.
+    `thinking_budget` (in tokens) and
     `thinking_level` (such as `low`) say how long a model may think: older models know the one,
     newer ones the other. `safety` maps harm categories to thresholds.
 
