@@ -22,9 +22,10 @@ from rainengine.core.testing._differential._receivers import InMemoryReceiver as
 from rainengine.core.testing._differential._receivers import Receiver as Receiver
 from rainengine.core.testing._differential._thinking import THINKING
 from rainengine.core.testing._differential._transactional import TRANSACTIONAL as TRANSACTIONAL
+from rainengine.core.testing._differential._waiting import WAITING
 from rainengine.core.testing._differential._witness import Event as Event
 from rainengine.core.testing._differential._witness import Witness as Witness
 from rainengine.core.testing._differential._workloads import PLAIN_WORKLOADS
 
-WORKLOADS = (*PLAIN_WORKLOADS, *THINKING)
+WORKLOADS = (*PLAIN_WORKLOADS, *THINKING, *WAITING)
 """What the differential driver and the crash sweeps run on every store."""

@@ -1,7 +1,8 @@
 """What a ledger tells about sessions, without what may differ between a run and its twin.
 
 A crash legitimately changes: sequences and times; how results share appends; claims of the lease;
-attempts and durations of calls; whether a reflection was due (it is counted in records);
+attempts and durations of calls; whether a reflection was due (it is counted in records); tokens,
+which are minted anew where their append was lost (they are numbered here instead);
 reservations, and what the session has spent by one whose call has no recorded end;
 and, for an unsafe call that was interrupted, its result. Such a call is *in doubt*:
 its result, those of calls that were skipped because of it, its skill's statistics
@@ -11,7 +12,7 @@ Everything else is the same, to the last character.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias, TypeGuard
 
 import attrs
@@ -50,6 +51,7 @@ _OF_GRAPHS = frozenset(
     {"tool_call", "tool_node_checkpoint", "tool_result", "skill_input_validation"}
 )
 _AMOUNTS = ("input_tokens", "output_tokens", "cost_micros")
+_ANSWERING = frozenset({"resume_token", "correlation_id"})
 _INCIDENTAL = frozenset(
     {
         "coordination_claim",
@@ -109,12 +111,13 @@ async def account_of(ledger: Ledger, session_id: str) -> Account:
         entries += page
     runs: dict[str, RunAccount] = {}
     order: list[str] = []
+    tokens = _tokens_in(entries)
     for entry in entries:
         trigger_id = entry.trigger_id or ""
         if entry.kind == "trigger_intent":
             order.append(trigger_id)
-        _take(runs.setdefault(trigger_id, RunAccount()), entry)
-    projection = await _projection(ledger, session_id)
+        _take(runs.setdefault(trigger_id, RunAccount()), entry, tokens)
+    projection = await _projection(ledger, session_id, tokens)
     for run in runs.values():
         for name, amount in run.forfeited.items():
             projection["usage"][name] -= amount
@@ -130,17 +133,32 @@ async def account_of(ledger: Ledger, session_id: str) -> Account:
     )
 
 
-async def _projection(ledger: Ledger, session_id: str) -> Json:
+def _tokens_in(entries: Iterable[EncodedEntry]) -> list[str]:
+    outcomes = (codec.parse_json(entry.payload) for entry in entries if entry.kind == "outcome")
+    tokens = (outcome.get("resume_token") for outcome in outcomes if _is_object(outcome))
+    return [token for token in tokens if token is not None]
+
+
+def _numbered(payload: str, tokens: Sequence[str]) -> Json:
+    """Parse a payload, with numbers for the tokens in it."""
+    for number, token in enumerate(tokens):
+        payload = payload.replace(token, f"token {number}")
+    return codec.parse_json(payload)
+
+
+async def _projection(ledger: Ledger, session_id: str, tokens: Sequence[str]) -> Json:
     projection = SessionProjection()
     for record in await read_all(ledger, session_id):
         fold(projection, record.sequence, record)
-    return _lasting(codec.parse_json(codec.encode_value(projection).decode()))
+    return _lasting(_numbered(codec.encode_value(projection).decode(), tokens))
 
 
-def _take(run: RunAccount, entry: EncodedEntry) -> None:
+def _take(run: RunAccount, entry: EncodedEntry, tokens: Sequence[str]) -> None:
     if entry.kind in _INCIDENTAL:
         return
-    payload: Json = codec.parse_json(entry.payload)
+    payload: Json = _numbered(entry.payload, tokens)
+    if entry.kind == "trigger" and not _ANSWERING.isdisjoint(payload["trigger"]):
+        del payload["body_hash"]  # of the token
     if entry.kind in {"provider_usage", "outcome"}:
         _take_of_budget(run, payload)
     if payload.get("status") in {"reserved", "released"}:

@@ -6,7 +6,8 @@ The judge knows nothing of the twin: these rules hold for every history.
 2. Repeated: a call with a result is not called again; an unsafe call is called again only
    after it ended without harm, or after its skill said that it had not been started.
 3. Early: a call starts only after its start is stored; a step is decided once.
-4. Invented: a result with a value was returned by the skill, or told by its reconciliation.
+4. Invented: a result with a value was returned by the skill, or told by its reconciliation or by
+   a person.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ class Judge:
     """Takes events in the order in which they happened and collects findings.
 
     `asked` and `begun` count requests to the model and calls of skills; `values` are the calls
-    that brought a value, `interrupted` those that a process found started and without a result.
+    that brought a value, `interrupted` those that a process found started and without a result,
+    `told` those that happened, as a person said.
     """
 
     findings: list[Finding] = attrs.field(factory=list[Finding])
@@ -57,6 +59,7 @@ class Judge:
     begun: int = 0
     values: set[str] = attrs.field(factory=set[str])
     interrupted: set[str] = attrs.field(factory=set[str])
+    told: set[str] = attrs.field(factory=set[str])
     _heads: dict[str, dict[int, str]] = attrs.field(factory=dict[str, dict[int, str]])
     _started: dict[str, int] = attrs.field(factory=dict[str, int])
     _settled: set[str] = attrs.field(factory=set[str])
@@ -83,6 +86,8 @@ class Judge:
         self._started.update(facts.started)
         self._settled.update(facts.settled)
         self._decided.update(facts.decided)
+        self.values.update(facts.told)
+        self.told.update(facts.told)
 
     def _hear_acknowledged(self, event: Acknowledged) -> None:
         self._heads.setdefault(event.session_id, {})[event.sequence] = event.hash

@@ -17,8 +17,15 @@ from rainengine.core.engine import (
 )
 from rainengine.core.errors import RainEngineError, UsageError
 from rainengine.core.loop import run_until_terminal
+from rainengine.core.records import (
+    Approval,
+    DelegationResult,
+    DoubtResolution,
+    OutcomeRecord,
+    Trigger,
+)
 from rainengine.core.testing._differential._receivers import Receiver
-from rainengine.core.testing._differential._witness import Witness
+from rainengine.core.testing._differential._witness import Witness, read_all
 from rainengine.core.testing._environment import ScriptedIds
 
 OWNER = "process"
@@ -49,10 +56,15 @@ class MakeEngine(Protocol):
 
 @attrs.frozen
 class Step:
-    """One thing that a caller does: `advance` once, `submit`, or `run` until the run is over."""
+    """One thing that a caller does: `advance` once, `submit`, or `run` until the run is over.
+
+    A request that `answers` is to the wait of this number in its session, counted from 0; its
+    trigger's token is filled in.
+    """
 
     how: Literal["advance", "submit", "run"]
     request: ProcessRequest
+    answers: int | None = None
 
 
 async def _nothing(_: Ledger) -> Mapping[str, int]:
@@ -140,11 +152,23 @@ class Process:
         answers: list[Answer] = []
         for number, step in enumerate(self._workload.script, start=_DRAIN + 1):
             self._ids.begin(number)
-            answers.append(await _ACTS[step.how](self._engine, step.request))
+            request = await self._addressed(step)
+            answers.append(await _ACTS[step.how](self._engine, request))
         self._ids.begin(_DRAIN)
         for session_id in self._workload.session_ids:
             await self._drain(session_id)
         return answers
+
+    async def _addressed(self, step: Step) -> ProcessRequest:
+        """Return the step's request, with the token that it answers to."""
+        if step.answers is None:
+            return step.request
+        records = await read_all(self._engine.ledger, step.request.session_id)
+        outcomes = (entry.record for entry in records if isinstance(entry.record, OutcomeRecord))
+        tokens = [outcome.resume_token for outcome in outcomes if outcome.resume_token is not None]
+        return attrs.evolve(
+            step.request, trigger=_answering(step.request.trigger, tokens[step.answers])
+        )
 
     async def _drain(self, session_id: str) -> None:
         result: AdvanceResult | None = None
@@ -153,6 +177,14 @@ class Process:
             if result.idle:
                 return
         raise Stuck(f"session {session_id!r} is not idle after {_MANY} advances: {result!r:.300}")
+
+
+def _answering(trigger: Trigger, token: str) -> Trigger:
+    if isinstance(trigger, DelegationResult):
+        return attrs.evolve(trigger, correlation_id=token)
+    if isinstance(trigger, Approval | DoubtResolution):
+        return attrs.evolve(trigger, resume_token=token)
+    raise UsageError(f"{type(trigger).__name__} is no answer")
 
 
 async def _advance(engine: AgentEngine, request: ProcessRequest) -> Answer:
@@ -165,7 +197,8 @@ async def _submit(engine: AgentEngine, request: ProcessRequest) -> Answer:
 
 async def _run(engine: AgentEngine, request: ProcessRequest) -> Answer:
     outcome = (await run_until_terminal(engine, request)).outcome
-    return outcome.trigger_id, attrs.evolve(outcome, idempotent_replay=False)
+    token = None if outcome.resume_token is None else "a token"
+    return outcome.trigger_id, attrs.evolve(outcome, idempotent_replay=False, resume_token=token)
 
 
 _ACTS = {"advance": _advance, "submit": _submit, "run": _run}

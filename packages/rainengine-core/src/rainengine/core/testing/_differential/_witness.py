@@ -33,6 +33,7 @@ from rainengine.core.abc import (
 )
 from rainengine.core.errors import EffectNotApplied
 from rainengine.core.records import (
+    ApprovalResolution,
     ModelDecision,
     NewRecord,
     ProviderConfig,
@@ -53,12 +54,14 @@ class Facts:
     """What records say about progress.
 
     `started` is the newest attempt of each call whose start is stored, `settled` the calls that
-    have a result, `decided` the steps that have a decision.
+    have a result, `decided` the steps that have a decision, `told` the calls of which a person said
+    that they happened.
     """
 
     started: Mapping[str, int]
     settled: Sequence[str]
     decided: Sequence[str]
+    told: Sequence[str] = ()
 
 
 @attrs.frozen
@@ -120,6 +123,8 @@ def facts_of(records: Iterable[NewRecord | StoredRecord]) -> Facts:
     started: dict[str, int] = {}
     settled: list[str] = []
     decided: list[str] = []
+    happened: set[str] = set()
+    told: list[str] = []
     for entry in records:
         record: Record = entry.record
         if isinstance(record, ToolNodeCheckpoint):
@@ -127,10 +132,15 @@ def facts_of(records: Iterable[NewRecord | StoredRecord]) -> Facts:
                 if "started" in change.statuses:
                     started[call_label(record.graph_id, change.call_id)] = change.attempt
         elif isinstance(record, ToolResult):
-            settled.append(call_label(record.graph_id, record.call_id))
+            label = call_label(record.graph_id, record.call_id)
+            settled.append(label)
+            if record.call_id in happened:  # stored together with what the person said
+                told.append(label)
+        elif isinstance(record, ApprovalResolution):
+            happened = {v.call_id for v in record.verdicts if v.verdict == "happened"}
         elif isinstance(record, ModelDecision):
             decided.append(_step(entry.trigger_id, record.step))
-    return Facts(started, settled, decided)
+    return Facts(started, settled, decided, told)
 
 
 @attrs.frozen
