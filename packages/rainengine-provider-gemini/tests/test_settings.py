@@ -11,6 +11,7 @@ from rainengine.core.errors import InvalidConfiguration
 from rainengine.core.records import TokenPrice
 from rainengine.core.settings import Secret, read_settings
 from rainengine.provider_gemini import GeminiSettings, open_gemini_settings
+from rainengine.provider_gemini._transport import auth_headers
 
 GOOD = {"model": "gemini-2.5-flash", "api_key": Secret("k")}
 OLD = {"sdk": "google-generativeai"}
@@ -74,7 +75,7 @@ def test_plain_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = read_settings(
         GeminiSettings, {"model": "m", "api_key": "env:GEMINI_KEY_9", "price": price}
     )
-    assert {"x-goog-api-key": "canary-9"} == settings.auth_headers()
+    assert {"x-goog-api-key": "canary-9"} == auth_headers(settings)
     assert TokenPrice(input_micros=1, output_micros=2, source="settings") == settings.price
     assert "canary" not in repr(settings)
 
@@ -82,7 +83,7 @@ def test_plain_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_bearer_token() -> None:
     """A token goes where tokens go."""
     settings = GeminiSettings(model="m", bearer_token=Secret("t"))
-    assert {"authorization": "Bearer t"} == settings.auth_headers()
+    assert {"authorization": "Bearer t"} == auth_headers(settings)
 
 
 async def test_missing_sdk_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,7 @@ from rainengine.core.records import JsonObject
 from rainengine.provider_gemini import _failures as failures
 from rainengine.provider_gemini._events import BadEvent, arrived, check_events
 from rainengine.provider_gemini._settings import GeminiSettings
-from rainengine.provider_gemini._transport import concealing
+from rainengine.provider_gemini._transport import auth_headers, concealing
 from rainengine.provider_gemini._values import as_object
 
 _NO_KEY = "the HTTP client has the key"
@@ -51,7 +51,7 @@ async def open_genai(settings: GeminiSettings) -> AsyncGenerator[GenaiTransport]
         )
         client = genai.Client(api_key=_NO_KEY, vertexai=False, http_options=options)
         try:
-            yield GenaiTransport(client.aio, concealing(settings.secret))
+            yield GenaiTransport(client.aio, concealing(settings))
         finally:
             client.close()
 
@@ -66,7 +66,7 @@ class _Auth(httpx2.Auth):
         self, request: httpx2.Request
     ) -> Generator[httpx2.Request, httpx2.Response, None]:
         request.headers.pop("x-goog-api-key", None)
-        request.headers.update(self._settings.auth_headers())
+        request.headers.update(auth_headers(self._settings))
         yield request
 
 
@@ -153,7 +153,7 @@ class GenaiTransport:
 
 
 def _options(timeout_s: float) -> types.HttpOptions:
-    return types.HttpOptions(timeout=round(timeout_s * 1000))
+    return types.HttpOptions(timeout=max(round(timeout_s * 1000), 1))
 
 
 def _arguments(

@@ -29,7 +29,7 @@ from rainengine.provider_gemini import _failures as failures
 from rainengine.provider_gemini._lines import Line, LineAdapter, current_line
 from rainengine.provider_gemini._old_bodies import old_body, with_integers
 from rainengine.provider_gemini._settings import GeminiSettings
-from rainengine.provider_gemini._transport import concealing
+from rainengine.provider_gemini._transport import auth_headers, concealing
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # it says that it has ended
@@ -53,7 +53,7 @@ async def open_generativeai(settings: GeminiSettings) -> AsyncGenerator[Generati
     caches = _client(_services.CacheServiceClient, settings)
     limiter = trio.CapacityLimiter(settings.max_connections)
     try:
-        yield GenerativeAiTransport(client, caches, limiter, concealing(settings.secret))
+        yield GenerativeAiTransport(client, caches, limiter, concealing(settings))
     finally:
         for one in (client, caches):
             one.transport.close()
@@ -77,7 +77,7 @@ def _client(service: Any, settings: GeminiSettings) -> Any:  # noqa: ANN401  # u
 
 
 def _authenticated(settings: GeminiSettings, request: Any) -> Any:  # noqa: ANN401  # untyped
-    request.headers.update(settings.auth_headers())
+    request.headers.update(auth_headers(settings))
     return request
 
 

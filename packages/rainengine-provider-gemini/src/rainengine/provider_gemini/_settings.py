@@ -70,9 +70,9 @@ class GeminiSettings:
     `file:PATH`. The `model` is asked where a request names none.
 
     `max_output_tokens` bounds an answer, thoughts included, where a request does not.
-    `thinking_budget` (in tokens) and
-    `thinking_level` (such as `low`) say how long a model may think: older models know the one,
-    newer ones the other. `safety` maps harm categories to thresholds.
+    `thinking_budget` (in tokens) and `thinking_level` (such as `low`) say how long a model may
+    think: older models know the one, newer ones the other. `safety` maps harm categories to
+    thresholds.
 
     A prompt of `EnginePolicy.cache_threshold_tokens` or more is kept by Google for `cache_ttl_s`
     seconds, which costs storage; 0 keeps nothing. What a tool returned is cut at
@@ -120,17 +120,3 @@ class GeminiSettings:
             raise InvalidConfiguration("api_version", f"the SDK {_OLD} knows v1beta only")
         if "/" in self.base_url.removesuffix("/").partition("://")[2]:
             raise InvalidConfiguration("base_url", f"the SDK {_OLD} takes no path in it")
-
-    def auth_headers(self) -> dict[str, str]:
-        """What a request has to carry. It is a secret."""
-        if self.bearer_token is not None:
-            return {"authorization": f"Bearer {self.bearer_token.reveal().strip()}"}
-        return {"x-goog-api-key": self.secret.reveal().strip()}
-
-    @property
-    def secret(self) -> Secret:
-        """The one of `api_key` and `bearer_token` that is set."""
-        secret = self.api_key or self.bearer_token
-        if secret is None:
-            raise InvalidConfiguration("api_key", "has to be set")
-        return secret

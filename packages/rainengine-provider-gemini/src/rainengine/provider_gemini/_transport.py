@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from rainengine.core.records import JsonObject
-from rainengine.core.settings import Secret
+from rainengine.provider_gemini._settings import GeminiSettings
 
 
 class Transport(Protocol):
@@ -41,7 +41,20 @@ class Transport(Protocol):
         ...
 
 
-def concealing(secret: Secret) -> Callable[[str], str]:
+def auth_headers(settings: GeminiSettings) -> dict[str, str]:
+    """Return what a request has to carry. It holds the secret."""
+    secret = _secret_of(settings)
+    if settings.bearer_token is not None:
+        return {"authorization": f"Bearer {secret}"}
+    return {"x-goog-api-key": secret}
+
+
+def concealing(settings: GeminiSettings) -> Callable[[str], str]:
     """Return what takes the secret out of a text, should a server send it back."""
-    text = secret.reveal().strip()
-    return lambda said: said.replace(text, "...")
+    secret = _secret_of(settings)
+    return lambda said: said.replace(secret, "...")
+
+
+def _secret_of(settings: GeminiSettings) -> str:
+    secret = settings.bearer_token or settings.api_key
+    return "" if secret is None else secret.reveal().strip()
