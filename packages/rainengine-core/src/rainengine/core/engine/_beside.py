@@ -6,7 +6,8 @@ import attrs
 
 from rainengine.core.abc import Ledger
 from rainengine.core.engine._busy import busy_policy
-from rainengine.core.engine._intake import Intake, Known
+from rainengine.core.engine._intake import Intake
+from rainengine.core.engine._repeating import Known
 from rainengine.core.engine._requests import ContinueRequest, ProcessRequest, Submitted
 from rainengine.core.engine._sessions import SessionCache, is_taken
 from rainengine.core.errors import SequenceConflict, SessionNotFound
@@ -62,7 +63,7 @@ class Beside:
             return None
         busy = busy_policy(self.intake.agent.profile, request)
         if busy == "interrupt":
-            return await self.intake.known_as(request, await self.submit(request))
+            return await self.intake.repeats.known_as(request, await self.submit(request))
         if busy == "reject":
             session = await self.sessions.look_at(request.session_id)
             await self.intake.stops_for(session.projection, request)

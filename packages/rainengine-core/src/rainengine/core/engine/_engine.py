@@ -16,22 +16,22 @@ from rainengine.core.abc import (
     Planner,
     Retrieval,
 )
+from rainengine.core.engine._advancing import Advancer
 from rainengine.core.engine._beside import Beside
-from rainengine.core.engine._deltas import delta_of, wake_of
 from rainengine.core.engine._explaining import PolicyExplanation, explain
-from rainengine.core.engine._intake import HeldElsewhere, Intake, Known, Patience
+from rainengine.core.engine._intake import Intake
 from rainengine.core.engine._ledgers import Backing
 from rainengine.core.engine._patches import Patches, check_answer
+from rainengine.core.engine._repeating import HeldElsewhere, Known, Patience
 from rainengine.core.engine._requests import (
     AdvanceResult,
     Agent,
     ContinueRequest,
-    EngineOutcome,
     ProcessRequest,
     Submitted,
 )
 from rainengine.core.engine._services import OnDelta, Services
-from rainengine.core.engine._session import OpenSession, Outdated, Resumed
+from rainengine.core.engine._session import OpenSession, Outdated
 from rainengine.core.engine._sessions import SessionCache, is_taken, turn
 from rainengine.core.engine._steps import Stepper
 from rainengine.core.engine._tenure import Holder
@@ -43,15 +43,14 @@ from rainengine.core.errors import (
     LeaseHeld,
     RunInProgress,
     SessionBusy,
-    SessionNotFound,
 )
 from rainengine.core.kernel import ContextBuilder, IntentClassifier, build_context, classify
-from rainengine.core.projection import answered_token, left_over
+from rainengine.core.projection import answered_token
 from rainengine.core.records import EnginePolicy, JsonObject, ProfilePatch, ProviderConfig
 from rainengine.core.tools import check_manifest, check_schema, check_transactional
 
 if TYPE_CHECKING:
-    from rainengine.core.records import OutcomeRecord
+    pass
 
 T = TypeVar("T")
 
@@ -120,7 +119,7 @@ class AgentEngine:
             clock=clock,
             ids=ids,
         )
-        self._stepper = Stepper(services)
+        self._advancer = Advancer(self._intake, Stepper(services))
         for one in skills:
             self.register_skill(one)
 
@@ -193,7 +192,7 @@ class AgentEngine:
                         return await self._take_turn(request, submitted)
                 except HeldElsewhere as held:
                     # Not during the turn: whoever works on it may need this same handle.
-                    await self._intake.wait_for(request.session_id, held, patience)
+                    await self._intake.repeats.wait_for(request.session_id, held, patience)
                 except SessionBusy as busy:
                     if submitted is not None:
                         raise RunInProgress(request.session_id, submitted.trigger_id) from busy
@@ -206,7 +205,7 @@ class AgentEngine:
     ) -> AdvanceResult:
         return await self._with_session(
             request.session_id,
-            lambda session: self._advance(session, request, submitted),
+            lambda session: self._advancer.advance(session, request, submitted),
             assume_new=submitted is None and _may_be_new(request),
         )
 
@@ -230,82 +229,6 @@ class AgentEngine:
                 raise SessionBusy(held.session_id, held.owner, held.expires_at_ms) from held
             finally:
                 self._sessions.keep(session)
-
-    async def _advance(
-        self,
-        session: OpenSession,
-        request: ProcessRequest | ContinueRequest,
-        submitted: Known | None,
-    ) -> AdvanceResult:
-        if session.tenure.holding and not self._is_next(session) and not await session.refresh():
-            raise Outdated
-        if isinstance(request, ContinueRequest):
-            return await self._continue(session)
-        accepted = submitted or await self._intake.accept(session, request, self._stepper.begin)
-        if isinstance(accepted, Known):
-            return await self._repeat(session, accepted)
-        outcome = await self._stepper.step(session)
-        return self._result(session, accepted, outcome)
-
-    def _is_next(self, session: OpenSession) -> bool:
-        """Whether the next run, as far as is known, is this engine's.
-
-        If not, another engine of the same owner may have taken it on without this one's knowing.
-        """
-        run = session.projection.next_run()
-        return run is None or run.agent.name == self._agent.name
-
-    async def _continue(self, session: OpenSession) -> AdvanceResult:
-        if session.tenure.may_be_behind() and not await session.refresh():
-            raise Outdated
-        projection = session.projection
-        if projection.sequence == 0:
-            raise SessionNotFound(session.session_id)
-        run = projection.next_run()
-        if run is not None:
-            outcome = await self._stepper.step(session)
-            worked_on = run.trigger_id if outcome is None else outcome.trigger_id
-            return self._result(session, worked_on, outcome)
-        last = projection.last_outcome
-        return AdvanceResult(
-            session_id=session.session_id,
-            trigger_id=None if last is None else last.trigger_id,
-            outcome=None if last is None else EngineOutcome.of(last, replay=True),
-            idle=True,
-        )
-
-    async def _repeat(self, session: OpenSession, known: Known) -> AdvanceResult:
-        """Answer a request whose idempotency key was used before."""
-        record = await self._intake.outcome_to_repeat(session, known)
-        if record is not None:
-            return AdvanceResult(
-                session_id=session.session_id,
-                trigger_id=record.trigger_id,
-                answer_id=known.trigger_id if record.trigger_id != known.trigger_id else None,
-                outcome=EngineOutcome.of(record, replay=True),
-            )
-        if known.resumes is not None and not session.projection.has_open(known.trigger_id):
-            session.resumed = Resumed(known.trigger_id, known.resumes)
-        outcome = await self._stepper.step(session)
-        return self._result(session, known.trigger_id, outcome)
-
-    def _result(
-        self, session: OpenSession, trigger_id: str, outcome: OutcomeRecord | None
-    ) -> AdvanceResult:
-        session.offer_snapshot()
-        events, resumed = tuple(session.emitted), session.resumed
-        if resumed is not None and resumed.answer_id == trigger_id:
-            trigger_id = resumed.trigger_id
-        return AdvanceResult(
-            session_id=session.session_id,
-            trigger_id=trigger_id,
-            answer_id=None if resumed is None else resumed.answer_id,
-            outcome=None if outcome is None else EngineOutcome.of(outcome),
-            emitted_events=events,
-            state_delta=delta_of(events),
-            wake_request=wake_of(events),
-            waiting=left_over(session.projection),
-        )
 
     async def submit(self, request: ProcessRequest) -> Submitted:
         """Make a trigger durable without working on it, also while somebody holds the session.

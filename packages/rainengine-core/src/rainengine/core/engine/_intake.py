@@ -7,28 +7,25 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Any, TypeAlias, cast
 
 import attrs
-import trio
 
 from rainengine.core import codec, telemetry
 from rainengine.core.abc import Clock, IdSource, SessionIndex
 from rainengine.core.engine._busy import busy_policy, cancellations, interruptions, is_busy
 from rainengine.core.engine._ledgers import Backing
 from rainengine.core.engine._listening import Stop
-from rainengine.core.engine._requests import Agent, ContinueRequest, ProcessRequest, Submitted
-from rainengine.core.engine._session import OpenSession, Outdated
+from rainengine.core.engine._repeating import Known, Repetitions
+from rainengine.core.engine._requests import Agent, ProcessRequest, Submitted
+from rainengine.core.engine._session import OpenSession
 from rainengine.core.errors import (
     AgentMismatch,
     DuplicateTrigger,
-    IdempotencyMismatch,
     InadmissibleValue,
-    RunInProgress,
     RunOpen,
     SessionNotFound,
 )
 from rainengine.core.kernel import IntentClassifier, derived_events
 from rainengine.core.projection import Run, SessionProjection, answered_token, waiting_run
 from rainengine.core.records import (
-    PAUSES,
     CancelRequest,
     DoubtResolution,
     DoubtVerdict,
@@ -37,7 +34,6 @@ from rainengine.core.records import (
     JsonValue,
     KernelEventRecord,
     NewRecord,
-    OutcomeRecord,
     ProviderConfig,
     Record,
     Trigger,
@@ -45,7 +41,6 @@ from rainengine.core.records import (
     TriggerRecord,
 )
 
-_MAX_WAIT_MS = 2**53
 _INTENT_CHARACTERS = 200
 UNCLASSIFIED = "unclassified"
 _log = logging.getLogger("rainengine.core")
@@ -53,47 +48,6 @@ _log = logging.getLogger("rainengine.core")
 
 Begin: TypeAlias = Callable[[OpenSession, Run], list[Record]]
 """Gives the records by which a run begins that its trigger is stored with."""
-
-
-@attrs.frozen(kw_only=True)
-class Known:
-    """The request's key was used before, by the run of this trigger; its outcome, if it has one."""
-
-    trigger_id: str
-    outcome: OutcomeRecord | None
-    idempotency_key: str | None = None
-    resumes: str | None = None
-
-    @property
-    def run_id(self) -> str:
-        """The trigger id of the run that it began or resumed."""
-        return self.resumes or self.trigger_id
-
-    def is_final(self, outcome: OutcomeRecord) -> bool:
-        """Whether nothing can follow this outcome, nor come before it as the answer's own."""
-        return outcome.trigger_id == self.trigger_id and outcome.stop_reason not in PAUSES
-
-
-class HeldElsewhere(Exception):
-    """Another process works on the run that the request's key belongs to."""
-
-    def __init__(self, known: Known) -> None:
-        super().__init__(known.trigger_id)
-        self.known = known
-
-
-@attrs.frozen
-class Patience:
-    """Until when, by trio's clock, a caller waits for what is done elsewhere."""
-
-    until: float
-
-    @classmethod
-    def of(cls, request: ProcessRequest | ContinueRequest) -> Patience:
-        """What is left of the request's patience as it comes in."""
-        wait_ms = request.wait_ms if isinstance(request, ProcessRequest) else 0
-        codec.check_integer("wait_ms", wait_ms, 0, _MAX_WAIT_MS)
-        return cls(trio.current_time() + wait_ms / 1000)
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -107,6 +61,11 @@ class Intake:
     classify: IntentClassifier
     clock: Clock
     ids: IdSource
+
+    @property
+    def repeats(self) -> Repetitions:
+        """What is known of requests that came before."""
+        return Repetitions(self.backing)
 
     def record_of(self, request: ProcessRequest) -> TriggerRecord:
         """The trigger with the authority that it comes with, ready to be stored."""
@@ -170,7 +129,7 @@ class Intake:
                 batch, trigger_id=record.trigger_id, idempotency_key=request.idempotency_key
             )
         except DuplicateTrigger as duplicate:
-            return await self.known(request.session_id, record, duplicate)
+            return await self.repeats.known(request.session_id, record, duplicate)
         return record.trigger_id
 
     @staticmethod
@@ -287,7 +246,7 @@ class Intake:
                 request.session_id, new, expected=expected, index=index
             )
         except DuplicateTrigger as duplicate:
-            known = await self.known(request.session_id, record, duplicate)
+            known = await self.repeats.known(request.session_id, record, duplicate)
             return Submitted(
                 session_id=request.session_id,
                 trigger_id=known.trigger_id,
@@ -300,82 +259,6 @@ class Intake:
             sequence=appended.head.sequence,
             duplicate=False,
         )
-
-    async def known(
-        self, session_id: str, record: TriggerRecord, duplicate: DuplicateTrigger
-    ) -> Known:
-        """Look up the run that a key belongs to. Raises `IdempotencyMismatch`."""
-        (stored,) = await self.backing.ledger.read(
-            session_id, after=duplicate.sequence - 1, limit=1
-        )
-        first = stored.record
-        if not isinstance(first, TriggerRecord) or first.body_hash != record.body_hash:
-            raise IdempotencyMismatch(
-                duplicate.idempotency_key, stored.trigger_id or "unknown"
-            ) from duplicate
-        outcome = await self.backing.ledger.find_outcome(session_id, duplicate.idempotency_key)
-        return Known(
-            trigger_id=first.trigger_id,
-            outcome=outcome,
-            idempotency_key=duplicate.idempotency_key,
-            resumes=first.resumes,
-        )
-
-    async def known_as(self, request: ProcessRequest, submitted: Submitted) -> Known:
-        """What is known of a request that was submitted; of an answered one, its outcome."""
-        key = request.idempotency_key
-        outcome = None
-        if submitted.duplicate and key is not None:
-            outcome = await self.backing.ledger.find_outcome(request.session_id, key)
-        return Known(trigger_id=submitted.trigger_id, outcome=outcome, idempotency_key=key)
-
-    def check_free(self, session: OpenSession, known: Known) -> None:
-        """Raise `HeldElsewhere` where another process works on the session just now."""
-        lease = session.tenure.lease
-        if lease is None or lease.owner == session.tenure.holder.owner:
-            return
-        if lease.left_ms and self.backing.watch is not None:
-            raise HeldElsewhere(known)
-
-    async def outcome_to_repeat(self, session: OpenSession, known: Known) -> OutcomeRecord | None:
-        """The newest outcome of the run that a key began or resumed; None where it is open now.
-
-        Raises `HeldElsewhere` where another process works on it, and `Outdated`.
-        """
-        record = known.outcome
-        if record is not None and known.is_final(record):
-            return record
-        if session.tenure.may_be_behind() and not await session.refresh():
-            raise Outdated
-        if any(map(session.projection.has_open, (known.trigger_id, known.run_id))):
-            if not session.tenure.holding:
-                self.check_free(session, known)
-            return None
-        if known.idempotency_key is None:
-            return record
-        return await self.backing.ledger.find_outcome(session.session_id, known.idempotency_key)
-
-    async def wait_for(self, session_id: str, held: HeldElsewhere, patience: Patience) -> None:
-        """Return once the run has another outcome or nobody works on it any more.
-
-        Raises `RunInProgress` when the caller's patience is at its end.
-        """
-        leases, watch, known = self.backing.leases, self.backing.watch, held.known
-        if leases is None or watch is None:
-            return
-        key = known.idempotency_key
-        with trio.move_on_at(patience.until):
-            while True:
-                lease = await leases.lease_of(session_id)
-                if not lease.left_ms:
-                    return
-                if key is not None:
-                    outcome = await self.backing.ledger.find_outcome(session_id, key)
-                    if outcome != known.outcome:
-                        return
-                with trio.move_on_after(lease.left_ms / 1000 + 0.001):
-                    await watch.wait_past(session_id, lease.head.sequence)
-        raise RunInProgress(session_id, known.trigger_id)
 
 
 def _request_of(stop: Stop) -> CancelRequest:
