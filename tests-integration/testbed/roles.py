@@ -38,6 +38,7 @@ from rainengine.runtime import Worker, WorkerSettings
 from rainengine.store_pg import open_postgres_ledger
 from rainengine.store_sql import SqlLedger
 from testbed.agents import Moment, make_engine, paused
+from testbed.delegating import Agents, work_for_ever
 
 Report: TypeAlias = Callable[[Any], None]
 
@@ -186,6 +187,11 @@ async def _work(report: Report, job: WorkerJob) -> None:
         worker = Worker(store, engine_for, settings=settings)
         await nursery.start(worker.run)
         report("ready")
+
+
+def hand_over(report: Report, *, url: str, poll_s: float, **agents: Any) -> None:
+    """Be a worker whose agents delegate to each other, for ever; see `testbed.delegating`."""
+    trio.run(work_for_ever, report, url, poll_s, Agents(**agents))
 
 
 def submit(report: Report, *, url: str, deliveries: Sequence[tuple[str, str]]) -> None:
