@@ -20,7 +20,7 @@ from rainengine.core import (
     run_until_terminal,
 )
 from rainengine.core.abc import SessionQuery
-from rainengine.core.errors import AgentMismatch, RunInProgress, SessionBusy
+from rainengine.core.errors import AgentMismatch, RunInProgress, SessionBusy, SessionNotFound
 from rainengine.core.records import (
     OutcomeRecord,
     PendingApproval,
@@ -357,6 +357,25 @@ async def test_a_cancellation_that_comes_after_the_answer(stage: Any) -> None:
         ends = [(await engine.advance(stage.go_on)).outcome for _ in range(2)]
         assert {"cancelled", "policy_aborted"} >= {end.stop_reason for end in ends}
         assert (1, "cancelled") == (len(stage.provider.requests), ends[0].stop_reason)
+
+
+async def test_what_people_are_asked(stage: Any) -> None:
+    """A host finds out what can still be answered, in any process, the oldest first."""
+    profile = AgentProfile(review=ReviewPolicy(approval_ttl_ms=1_000))
+    engine = stage.engine([Respond("x")], profile=profile)
+    other = stage.engine([], owner="two", ledger=stage.other_handle())
+    with pytest.raises(SessionNotFound):
+        await other.pending_approvals("s")
+    for _ in range(3):
+        stage.clock.jump(100)
+        await stage.play(stage.engine([ASK], profile=profile))
+    pending = await stage.records(PendingApproval)
+    assert tuple(pending) == await other.pending_approvals("s")
+    await stage.play(engine, says(stage, pending[1].resume_token))
+    stage.clock.jump(800)
+    assert (pending[2],) == await other.pending_approvals("s")
+    await engine.cancel("s", "enough")
+    assert () == await other.pending_approvals("s")
 
 
 async def due(stage: Any) -> list[str]:

@@ -1,4 +1,4 @@
-"""What is brought into a session beside whoever has its turn: triggers and cancellations."""
+"""What is done in a session beside whoever has its turn: triggers, cancellations, a look."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from rainengine.core.engine._repeating import Known
 from rainengine.core.engine._requests import ContinueRequest, ProcessRequest, Submitted
 from rainengine.core.engine._sessions import SessionCache, is_taken
 from rainengine.core.errors import SequenceConflict, SessionNotFound
+from rainengine.core.kernel import overdue_runs
+from rainengine.core.records import PendingApproval
 
 
 @attrs.frozen(eq=False)
@@ -48,6 +50,20 @@ class Beside:
             self.sessions.tell_of_cancellation(session_id, stops)
             self.sessions.tell(session_id)
             return bool(stops)
+
+    async def pending_approvals(self, session_id: str) -> tuple[PendingApproval, ...]:
+        """Return what people are asked and can still answer. Raises `SessionNotFound`."""
+        projection = (await self.sessions.look_at(session_id)).projection
+        if projection.sequence == 0:
+            raise SessionNotFound(session_id)
+        over = overdue_runs(projection, self.intake.clock.now_ms())
+        late = {run.trigger_id for run in over}
+        runs = (parked.run for parked in projection.parked.values())
+        return tuple(
+            run.pending
+            for run in runs
+            if run.pending is not None and run.cancel_reason is None and run.trigger_id not in late
+        )
 
     async def look_ahead(self, request: ProcessRequest | ContinueRequest) -> Known | None:
         """As `meet`, where this process takes a step in the session."""

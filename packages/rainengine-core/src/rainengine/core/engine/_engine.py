@@ -46,7 +46,13 @@ from rainengine.core.errors import (
 )
 from rainengine.core.kernel import ContextBuilder, IntentClassifier, build_context, classify
 from rainengine.core.projection import answered_token
-from rainengine.core.records import EnginePolicy, JsonObject, ProfilePatch, ProviderConfig
+from rainengine.core.records import (
+    EnginePolicy,
+    JsonObject,
+    PendingApproval,
+    ProfilePatch,
+    ProviderConfig,
+)
 from rainengine.core.tools import check_manifest, check_schema, check_transactional
 
 if TYPE_CHECKING:
@@ -240,6 +246,16 @@ class AgentEngine:
         """
         codec.check_identifier("session_id", request.session_id)
         return await self._beside.submit(request)
+
+    async def pending_approvals(self, session_id: str) -> tuple[PendingApproval, ...]:
+        """Return what people are asked in a session and can still answer, the oldest first.
+
+        Each tells what would run, who may answer, and the token to answer with: show it to nobody
+        else. Nothing is stored, and a step that is under way is not waited for.
+        Raises `SessionNotFound` and `LedgerError`.
+        """
+        codec.check_identifier("session_id", session_id)
+        return await self._beside.pending_approvals(session_id)
 
     async def schedule_wake(
         self,
