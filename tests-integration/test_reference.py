@@ -25,6 +25,7 @@ MODULES = {
     "judging.md": "judging",
     "projection.md": "projection",
     "kernel.md": "kernel",
+    "subagents.md": "subagents",
 }
 
 OTHERS = {

@@ -16,9 +16,8 @@ from rainengine.core import (
     ProviderDecision,
     Respond,
 )
-from rainengine.core.abc import SessionQuery, Usage
-from rainengine.core.codec import encode_value
-from rainengine.core.engine import DelegationCancelled, DelegationOrder, read_order, read_result
+from rainengine.core.abc import DelegationCancelled, DelegationOrder, SessionQuery, Usage
+from rainengine.core.codec import encode_value, read_order, read_result
 from rainengine.core.errors import InadmissibleValue
 from rainengine.core.records import (
     DelegatedTask,

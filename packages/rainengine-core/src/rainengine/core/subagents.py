@@ -22,18 +22,19 @@ from typing import TypeAlias
 
 import attrs
 
-from rainengine.core.abc import Ledger, LedgerStore, OutboxEntry, OutboxPublisher
-from rainengine.core.engine import (
+from rainengine.core.abc import (
     ORDERS,
     RESULTS,
-    AgentEngine,
     DelegatedResult,
     DelegationCancelled,
     DelegationOrder,
-    ProcessRequest,
-    read_order,
-    read_result,
+    Ledger,
+    LedgerStore,
+    OutboxEntry,
+    OutboxPublisher,
 )
+from rainengine.core.codec import read_order, read_result
+from rainengine.core.engine import AgentEngine, ProcessRequest
 from rainengine.core.errors import (
     InadmissibleValue,
     NoSuchAgent,

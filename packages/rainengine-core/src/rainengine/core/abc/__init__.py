@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from rainengine.core.abc._delegations import ORDERS as ORDERS
+from rainengine.core.abc._delegations import RESULTS as RESULTS
+from rainengine.core.abc._delegations import DelegatedResult as DelegatedResult
+from rainengine.core.abc._delegations import DelegationCancelled as DelegationCancelled
+from rainengine.core.abc._delegations import DelegationOrder as DelegationOrder
 from rainengine.core.abc._environment import Clock as Clock
 from rainengine.core.abc._environment import IdSource as IdSource
 from rainengine.core.abc._ledger import DEFAULT_TENANT as DEFAULT_TENANT

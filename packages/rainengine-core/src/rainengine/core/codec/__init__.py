@@ -23,6 +23,8 @@ from rainengine.core.codec._families import ACTIONS as ACTIONS
 from rainengine.core.codec._families import EVENTS as EVENTS
 from rainengine.core.codec._families import RECORDS as RECORDS
 from rainengine.core.codec._families import TRIGGERS as TRIGGERS
+from rainengine.core.codec._orders import read_order as read_order
+from rainengine.core.codec._orders import read_result as read_result
 from rainengine.core.codec._outbox import admit_reports as admit_reports
 from rainengine.core.codec._outbox import check_claim as check_claim
 from rainengine.core.codec._outbox import check_entry as check_entry

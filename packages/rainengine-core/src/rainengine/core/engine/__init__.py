@@ -2,13 +2,6 @@
 
 from __future__ import annotations
 
-from rainengine.core.engine._delegations import ORDERS as ORDERS
-from rainengine.core.engine._delegations import RESULTS as RESULTS
-from rainengine.core.engine._delegations import DelegatedResult as DelegatedResult
-from rainengine.core.engine._delegations import DelegationCancelled as DelegationCancelled
-from rainengine.core.engine._delegations import DelegationOrder as DelegationOrder
-from rainengine.core.engine._delegations import read_order as read_order
-from rainengine.core.engine._delegations import read_result as read_result
 from rainengine.core.engine._engine import AgentEngine as AgentEngine
 from rainengine.core.engine._explaining import AvoidedSkill as AvoidedSkill
 from rainengine.core.engine._explaining import ExplainedValue as ExplainedValue

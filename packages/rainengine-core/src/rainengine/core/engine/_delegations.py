@@ -1,31 +1,28 @@
-"""Delegations: work that leaves through the outbox, and comes back as a trigger.
-
-An order goes to the topic `delegation:STREAM`, and if the run that waits for it is stopped, its
-cancellation after it. Whoever works on the order answers with a `DelegationResult` to the parent's
-session, under the correlation id; a delegated run of an engine puts it on `delegation-result`.
-"""
+"""Delegations: work that leaves through the outbox, and comes back as a trigger."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
-
-import attrs
 
 from rainengine.core import codec
-from rainengine.core.abc import OutboxItem
+from rainengine.core.abc import (
+    ORDERS,
+    RESULTS,
+    DelegatedResult,
+    DelegationCancelled,
+    DelegationOrder,
+    OutboxItem,
+)
 from rainengine.core.engine._services import Step
 from rainengine.core.kernel import delegation_budget
 from rainengine.core.projection import Run
 from rainengine.core.records import (
     PAUSES,
     Delegate,
-    DelegatedTask,
     Delegation,
     DelegationRequested,
     HumanInput,
     JsonObject,
-    JsonValue,
     KernelEventRecord,
     Message,
     OutcomeRecord,
@@ -33,75 +30,8 @@ from rainengine.core.records import (
     Record,
 )
 
-ORDERS = "delegation:"
-"""The beginning of the topics that delegated work goes to; the stream's name follows."""
-
-RESULTS = "delegation-result"
-"""The topic that the results of delegated runs go to."""
-
 _ROOM_BYTES = 16 * 1024
 """What the trigger's record of a result needs besides it."""
-
-
-@attrs.frozen(kw_only=True)
-class DelegationOrder:
-    """Work that was delegated, as it stands in the outbox.
-
-    `agent` and `session_id` are the parent's. The scopes and the budget (millionths of a currency
-    unit, and tokens if they are bounded) are the most that whoever works on it may have. `depth`
-    is how many delegations led to it, of at most `max_depth`; `requester` the person behind it.
-    """
-
-    session_id: str
-    agent: str
-    correlation_id: str
-    worker: str | None
-    task: DelegatedTask
-    granted_scopes: tuple[str, ...]
-    budget_micros: int
-    budget_tokens: int | None
-    depth: int
-    max_depth: int
-    requester: str | None = None
-    kind: Literal["order"] = "order"
-
-
-@attrs.frozen(kw_only=True)
-class DelegationCancelled:
-    """Nobody waits for delegated work any more, as it stands in the outbox."""
-
-    correlation_id: str
-    reason: str
-    kind: Literal["cancelled"] = "cancelled"
-
-
-@attrs.frozen(kw_only=True)
-class DelegatedResult:
-    """How a delegated run ended, as it stands in the outbox.
-
-    `session_id` and `agent` are the parent's; cost is in millionths of a currency unit.
-    """
-
-    agent: str
-    session_id: str
-    correlation_id: str
-    payload: JsonValue
-    cost_micros: int
-    tokens: int
-
-
-def read_order(payload: JsonValue) -> DelegationOrder | DelegationCancelled:
-    """Read a row of a topic `delegation:STREAM`. Raises `InadmissibleValue`."""
-    cancelled = isinstance(payload, dict) and payload.get("kind") == "cancelled"
-    shape = DelegationCancelled if cancelled else DelegationOrder
-    read: DelegationOrder | DelegationCancelled = codec.structure(payload, shape)
-    return read
-
-
-def read_result(payload: JsonValue) -> DelegatedResult:
-    """Read a row of the topic `delegation-result`. Raises `InadmissibleValue`."""
-    result: DelegatedResult = codec.structure(payload, DelegatedResult)
-    return result
 
 
 def delegate(
