@@ -15,6 +15,7 @@ from rainengine.core.records import (
     CallReference,
     CancelRequest,
     ModelDecision,
+    NewRecord,
     OutcomeRecord,
     ToolResult,
 )
@@ -344,3 +345,40 @@ async def test_the_next_run_is_not_cancelled(stage: Any) -> None:
     await meanwhile(lambda: engine.advance(stage.request()), lambda: engine.cancel("s", "stop"))
     stage.provider._answer = lambda _: Respond("hi")
     assert (await engine.advance(stage.request())).outcome.response == "hi"
+
+
+# Reasons that are too long to be repeated.
+
+LONG = "r" * (4 * 2**20 - 150)
+
+
+async def test_a_long_reason_is_cut_when_it_is_given(stage: Any) -> None:
+    """Of a reason 500 characters are kept, so that the outcome can tell it again."""
+    engine = stage.engine([])
+    await engine.submit(stage.request())
+    await engine.cancel("s", LONG)
+    (request,) = await stage.records(CancelRequest)
+    result = await engine.advance(stage.go_on)
+    assert (LONG[:500], "cancelled") == (request.reason, result.outcome.stop_reason)
+    assert LONG[:500] == result.outcome.detail
+
+
+async def begin_long(stage: Any, skill: Any) -> Any:
+    """Leave a session with a reason as no engine would store it, which an earlier one did."""
+    engine = stage.engine([stage.calls("a")], skill)
+    await stage.interrupt(engine)
+    run = (await stage.replayed()).run
+    request = NewRecord(CancelRequest(reason=LONG, trigger_id=run.trigger_id), 0, run.trigger_id)
+    await stage.ledger.append("s", [request], expected=None)
+    return stage.engine([], skill)
+
+
+@pytest.mark.parametrize("effects", ["pure", "unsafe"])
+async def test_a_long_reason_that_is_stored_ends_its_run(stage: Any, effects: str) -> None:
+    """The outcome and the results of open calls repeat no more of it than fits."""
+    engine = await begin_long(stage, stage.skill("a", stage.taking(60), effects=effects))
+    result = await engine.advance(stage.go_on)
+    assert "cancelled" == result.outcome.stop_reason
+    assert (await stage.replayed()).run is None
+    (ended,) = await stage.records(ToolResult)
+    assert len(ended.failure.message) < 600

@@ -24,6 +24,7 @@ from rainengine.core.kernel import (
     Finish,
     awaited_by,
     calls_to_run,
+    cancelled,
     complaint,
     effective_policy,
     graph_of,
@@ -63,7 +64,7 @@ class Taken:
 async def take_in(services: Services, session: OpenSession, answer: Run) -> Taken:
     """Take in the answer that is next in the session."""
     if answer.cancel_reason is not None:
-        return await _refuse(services, session, answer, Finish("cancelled", answer.cancel_reason))
+        return await _refuse(services, session, answer, cancelled(answer.cancel_reason))
     parked = awaited_by(session.projection, answer)
     if parked is None:
         why = Finish("policy_aborted", no_such_token(session.projection, answer))
@@ -145,6 +146,7 @@ def _resolved(result: DelegationResult, run: Run) -> KernelEventRecord:
     return KernelEventRecord(
         DelegationResolved(
             correlation_id=result.correlation_id,
+            failed=result.failed,
             cost_micros=_amount(result.cost_micros, reserved[0]),
             tokens=_amount(result.tokens, reserved[1]),
         )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from rainengine.core.engine._listening import Stop
 from rainengine.core.engine._requests import ProcessRequest
+from rainengine.core.kernel import REASON_CHARACTERS
 from rainengine.core.projection import SessionProjection, answered_token
 from rainengine.core.records import AgentProfile, BusyPolicy, HumanInput, Message
 
@@ -34,7 +37,8 @@ def cancellations(
 ) -> tuple[Stop, ...]:
     """What a cancellation stops: the run of this trigger, or else whichever comes first.
 
-    Where none is active nor waits for its turn, it is all that wait for answers.
+    Where none is active nor waits for its turn, it is all that wait for answers. A long reason is
+    cut, as the records that end a run repeat it.
     """
     parked = [waiting.run.trigger_id for waiting in projection.parked.values()]
     begun = [] if projection.run is None else [projection.run.trigger_id]
@@ -43,6 +47,8 @@ def cancellations(
     if trigger_id is not None:
         answered = _run_behind(projection, trigger_id)
         meant = [run_id for run_id in (*begun, *parked) if run_id in (trigger_id, answered)]
+    if isinstance(cast(object, reason), str):  # anything else is for the admission rule to refuse
+        reason = reason[:REASON_CHARACTERS]
     return tuple(Stop(run_id, reason) for run_id in meant)
 
 

@@ -390,6 +390,7 @@ class AgentEngine:
         that run are left to end, and no others are started.
         Without `trigger_id` it is whichever run is active, or the next one waiting; where there is
         none, all that wait for an answer.
+        Of `reason` 500 characters are kept.
         Raises `SessionNotFound`, `InadmissibleValue` and `LedgerError`.
         """
         codec.check_identifier("session_id", session_id)

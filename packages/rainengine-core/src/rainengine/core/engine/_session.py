@@ -35,6 +35,7 @@ from rainengine.core.errors import (
     LedgerUnavailable,
     SequenceConflict,
 )
+from rainengine.core.kernel import REASON_CHARACTERS
 from rainengine.core.projection import Run, SessionProjection, fold, left_over
 from rainengine.core.records import (
     CancelRequest,
@@ -351,7 +352,8 @@ class OpenSession:
 
     def cancelled(self, run: Run) -> str | None:
         """Why the run is to be stopped, as far as this process was told; None if it is not."""
-        return run.cancel_reason or self._listening.reason(run.trigger_id)
+        reason = run.cancel_reason or self._listening.reason(run.trigger_id)
+        return None if reason is None else reason[:REASON_CHARACTERS]
 
     def tell_of_cancellation(self, stop: Stop) -> None:
         """Let go of what the run is waiting for, if it is this one's."""

@@ -22,7 +22,9 @@ from rainengine.core.kernel._decisions import Followed as Followed
 from rainengine.core.kernel._decisions import complaint as complaint
 from rainengine.core.kernel._decisions import follow as follow
 from rainengine.core.kernel._decisions import graph_of as graph_of
+from rainengine.core.kernel._gates import REASON_CHARACTERS as REASON_CHARACTERS
 from rainengine.core.kernel._gates import Finish as Finish
+from rainengine.core.kernel._gates import cancelled as cancelled
 from rainengine.core.kernel._gates import deadline_ms as deadline_ms
 from rainengine.core.kernel._gates import out_of_time as out_of_time
 from rainengine.core.kernel._gates import provider_failed as provider_failed

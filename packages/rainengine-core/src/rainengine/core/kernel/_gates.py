@@ -12,6 +12,9 @@ from rainengine.core.kernel._budgets import reached, shown, used_up
 from rainengine.core.projection import Run, SessionProjection
 from rainengine.core.records import EnginePolicy, LimitReached, StopReason
 
+REASON_CHARACTERS = 500
+"""A reason is repeated by the records that end a run, which have to fit a ledger."""
+
 
 @attrs.frozen
 class Finish:
@@ -30,8 +33,13 @@ def deadline_ms(run: Run, policy: EnginePolicy) -> int:
     return run.started_at_ms + run.suspended_ms + policy.max_execution_time_ms
 
 
+def cancelled(reason: str) -> Finish:
+    """End a run that somebody has asked to be stopped; a long reason is cut."""
+    return Finish("cancelled", reason[:REASON_CHARACTERS])
+
+
 def _cancelled(run: Run, *_: object) -> Finish | None:
-    return None if run.cancel_reason is None else Finish("cancelled", run.cancel_reason)
+    return None if run.cancel_reason is None else cancelled(run.cancel_reason)
 
 
 def _deadline(
@@ -57,6 +65,7 @@ def provider_failed(policy: EnginePolicy, detail: str, kind: ProviderErrorKind |
     """End a run whose provider failed, which is a limit reached where it took too long."""
     allowed = policy.provider_timeout_ms
     limit = LimitReached(name="provider_timeout_ms", allowed=allowed, reached=allowed)
+    detail = detail[:REASON_CHARACTERS]
     return Finish("provider_failure", detail, limit if kind == "timeout" else None)
 
 

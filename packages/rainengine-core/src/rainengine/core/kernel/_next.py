@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 import attrs
 
-from rainengine.core.kernel._gates import GATES, GRAPH_GATES, Finish, closed_gate
+from rainengine.core.kernel._gates import GATES, GRAPH_GATES, Finish, cancelled, closed_gate
 from rainengine.core.kernel._summaries import summary_is_due
 from rainengine.core.projection import Run, SessionProjection
 from rainengine.core.records import Action, AgentProfile, EnginePolicy, Purpose
@@ -92,7 +92,7 @@ def next_effect(
 def _between_runs(projection: SessionProjection) -> Effect:
     for parked in projection.parked.values():
         if parked.run.cancel_reason is not None:
-            return Close(parked.run, Finish("cancelled", parked.run.cancel_reason))
+            return Close(parked.run, cancelled(parked.run.cancel_reason))
     return Activate(projection.queue[0]) if projection.queue else Idle()
 
 

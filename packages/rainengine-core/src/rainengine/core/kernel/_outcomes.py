@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from rainengine.core.kernel._gates import Finish
+from rainengine.core.kernel._gates import REASON_CHARACTERS, Finish
 from rainengine.core.kernel._graph import Ended, progress
 from rainengine.core.kernel._learning import learned
 from rainengine.core.projection import Graph, Node, Run, SessionProjection
@@ -89,13 +89,15 @@ def _doubtful(settled: tuple[Record, ...]) -> list[ToolResult]:
 def _detail(finish: Finish, settled: tuple[Record, ...]) -> str | None:
     doubtful = [f"{record.name} ({record.call_id})" for record in _doubtful(settled)]
     doubt = f"in doubt: {', '.join(doubtful)}" if doubtful else ""
-    return "; ".join(part for part in (finish.detail, doubt) if part) or None
+    told = finish.detail if finish.stop_reason in _UNTOLD else finish.detail[:REASON_CHARACTERS]
+    return "; ".join(part for part in (told, doubt) if part) or None
 
 
 def settle_open_calls(
     graph: Graph, reason: str, found_out: Sequence[Ended] = ()
 ) -> tuple[Record, ...]:
     """Give every call without a result one that says what is known of it."""
+    reason = reason[:REASON_CHARACTERS]
     known = {call.call_id: call for call in found_out}
     ended = [
         known.get(call_id) or _abandoned(node, reason)
