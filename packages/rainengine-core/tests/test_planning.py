@@ -9,8 +9,11 @@ import pytest
 
 from rainengine.core import (
     AgentProfile,
+    Approval,
     CallSkills,
     Continue,
+    Delegate,
+    DelegationResult,
     EnginePolicy,
     MemoryArchive,
     Plan,
@@ -22,14 +25,17 @@ from rainengine.core.abc import PlannerOutput, PlanningQuestion, ProposedPlan
 from rainengine.core.errors import ProviderError
 from rainengine.core.records import (
     ChatMessage,
+    DelegatedTask,
     DelegationRequested,
     DelegationResolved,
+    DelegationTarget,
     Deliberation,
     ExecutionPlan,
     GoalCreated,
     KernelEventRecord,
     MemoryArchived,
     ModelDecision,
+    ReviewPolicy,
     TextPart,
     WakeCompleted,
     WakePolicy,
@@ -247,7 +253,11 @@ async def test_a_plan_whose_calls_fail_is_given_up(stage: Any) -> None:
     results = await stage.play(engine)
     assert results[-1].outcome.response == "x"
     assert (await plans(stage))[-1] == (1, 1, "abandoned")
-    given_up = {"event": "plan_given_up", "plan": "get it done", "reason": "a call of it failed"}
+    given_up = {
+        "event": "plan_given_up",
+        "plan": "get it done",
+        "reason": "a step of it failed or was rejected",
+    }
     for request in stage.provider.requests:
         assert request.messages[-1].parts[0].value == given_up
 
@@ -262,8 +272,6 @@ async def test_one_failed_call_is_enough(stage: Any) -> None:
 
 async def test_a_plan_that_waited_goes_on(stage: Any) -> None:
     """A run that a plan suspends goes on with its plan once it is approved."""
-    from rainengine.core import Approval
-
     planner = Planning(Suspend(reason="sure?", pending_calls=()), Respond("by plan"))
     engine = stage.engine([], planner=planner)
     waiting = (await stage.play(engine))[-1].outcome
@@ -271,6 +279,43 @@ async def test_a_plan_that_waited_goes_on(stage: Any) -> None:
     reviewer = ("scope:human_approval",)
     results = await stage.play(engine, stage.request(trigger=answer, granted_scopes=reviewer))
     assert (waiting.stop_reason, results[-1].outcome.response) == ("suspended", "by plan")
+
+
+DIG = Delegate(
+    target=DelegationTarget(stream="diggers"), task=DelegatedTask(task_type="dig", payload=None)
+)
+
+
+@pytest.mark.parametrize("asked", [Suspend(reason="delete it all?"), DIG], ids=["pause", "work"])
+async def test_a_rejection_breaks_a_plan(stage: Any, asked: Any) -> None:
+    """What a plan does after it asked is not done when the answer is no: the model decides."""
+    delete = stage.skill("delete", effects="unsafe")
+    planner = Planning(asked, stage.calls("delete"), Respond("never"))
+    profile = AgentProfile(delegates=("diggers",))
+    engine = stage.engine([Respond("kept")], delete, planner=planner, profile=profile)
+    waiting = (await stage.play(engine))[-1].outcome
+    answer = Approval(resume_token=waiting.resume_token, decision="rejected", approver="boss")
+    request = stage.request(trigger=answer, granted_scopes=("scope:human_approval",))
+    results = await stage.play(engine, request)
+    assert ("kept", []) == (results[-1].outcome.response, delete.invocations)
+    assert "abandoned" == (await plans(stage))[-1][2]
+
+
+@pytest.mark.parametrize(("failed", "told"), [(True, "kept"), (False, "by plan")])
+async def test_delegated_work_that_failed_breaks_a_plan(
+    stage: Any, *, failed: bool, told: str
+) -> None:
+    """A plan counts on what it hands over; only what the result itself says tells, no payload."""
+    delete = stage.skill("delete", effects="unsafe")
+    planner = Planning(DIG, stage.calls("delete"), Respond("by plan"))
+    review = ReviewPolicy(require_review_for_delegation=False)
+    profile = AgentProfile(delegates=("diggers",), review=review)
+    engine = stage.engine([Respond("kept")], delete, planner=planner, profile=profile)
+    waiting = (await stage.play(engine))[-1].outcome
+    payload = {"failed": not failed, "stop_reason": "cancelled"}
+    result = DelegationResult(correlation_id=waiting.resume_token, payload=payload, failed=failed)
+    results = await stage.play(engine, stage.request(trigger=result))
+    assert (told, not failed) == (results[-1].outcome.response, bool(delete.invocations))
 
 
 # Planners that fail.

@@ -17,6 +17,7 @@ from rainengine.core import (
     CallSkills,
     ContinueRequest,
     Delegate,
+    DelegationResult,
     EnginePolicy,
     InMemoryLedger,
     Message,
@@ -193,6 +194,8 @@ async def test_a_child_does_the_work(office: Office) -> None:
         trigger.parent.requester,
     )
     assert paused.resume_token not in child
+    result = (await office.records(TriggerRecord))[-1].trigger
+    assert (paused.resume_token, False) == (result.correlation_id, result.failed)
 
 
 async def test_a_child_has_no_more_than_its_parent(office: Office) -> None:
@@ -323,6 +326,12 @@ async def test_a_child_that_fails_tells_its_parent(
     assert "boss: None" == (await office.outcome()).response
     told = result_in(office.requests["boss"][-1][-1])
     assert (stop_reason, True) == (told["stop_reason"], bool(told["detail"]))
+    (result,) = [
+        record.trigger
+        for record in await office.records(TriggerRecord)
+        if isinstance(record.trigger, DelegationResult)
+    ]
+    assert result.failed
 
 
 async def test_a_cancelled_child_tells_its_parent(office: Office) -> None:

@@ -109,6 +109,7 @@ class SubAgents:
         trigger = DelegationResult(
             correlation_id=result.correlation_id,
             payload=result.payload,
+            failed=result.failed,
             cost_micros=result.cost_micros,
             tokens=result.tokens,
         )
@@ -170,6 +171,7 @@ def _refusal(order: DelegationOrder, why: str) -> DelegatedResult:
         payload={"stop_reason": "policy_aborted", "response": None, "detail": why[:500]},
         cost_micros=0,
         tokens=0,
+        failed=True,
     )
 
 

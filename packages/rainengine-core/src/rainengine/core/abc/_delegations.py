@@ -57,7 +57,8 @@ class DelegatedResult:
     """How a delegated run ended.
 
     `session_id` and `agent` are the parent's; cost is in millionths of a currency unit. The payload
-    is an object with `stop_reason`, `response` and `detail`.
+    is an object with `stop_reason`, `response` and `detail`. `failed`: it was stopped, or could not
+    begin.
     """
 
     agent: str
@@ -66,3 +67,4 @@ class DelegatedResult:
     payload: JsonValue
     cost_micros: int
     tokens: int
+    failed: bool = False

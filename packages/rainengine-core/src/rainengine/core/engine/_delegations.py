@@ -28,10 +28,13 @@ from rainengine.core.records import (
     OutcomeRecord,
     ProviderUsage,
     Record,
+    StopReason,
 )
 
 _ROOM_BYTES = 16 * 1024
 """What the trigger's record of a result needs besides it."""
+
+_DONE: frozenset[StopReason] = frozenset({"responded", "yielded"})
 
 
 def delegate(
@@ -149,6 +152,7 @@ def result_for_parent(
         payload=_told(outcome, cap - min(_ROOM_BYTES, cap // 4)),
         cost_micros=run.cost_micros + _cost(spent),
         tokens=run.tokens + _tokens(spent),
+        failed=outcome.stop_reason not in _DONE,
     )
     return (OutboxItem(topic=RESULTS, payload=codec.to_json(result)),)
 

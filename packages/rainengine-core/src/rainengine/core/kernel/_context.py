@@ -28,7 +28,7 @@ ContextBuilder: TypeAlias = Callable[
 
 _CUT = "The conversation is longer than what follows: earlier parts were left out."
 _SEARCH = " memory_search finds them."
-PLAN_BROKEN = "a call of it failed"
+PLAN_BROKEN = "a step of it failed or was rejected"
 _KEPT_BACK = frozenset(
     {"attachments", "resume_token", "correlation_id", "metadata", "cost_micros", "tokens"}
 )

@@ -31,7 +31,7 @@ from rainengine.core.records import (
     Trigger,
 )
 
-PROJECTION_VERSION = 3
+PROJECTION_VERSION = 4
 """Raise it whenever the meaning or the shape of the projection changes."""
 
 WINDOW_ITEMS = 64
@@ -94,7 +94,7 @@ class Run:
     `reservation` is what the next call of the provider may use, `retry_at_ms` when it may be made
     again after `provider_failures` in a row. `pending` or `delegation` is what the run will wait
     for once its outcome says so. `planned`: a planner has been asked; `plan_broken`: a step of the
-    plan failed; `unsummarised`: there is no summary to be had in this run.
+    plan failed or was rejected; `unsummarised`: there is no summary to be had in this run.
     """
 
     trigger_id: str

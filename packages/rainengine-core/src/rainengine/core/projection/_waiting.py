@@ -53,6 +53,7 @@ def _resolution(
     parked = _unpark(state, record.resume_token)
     if parked is not None:
         _resume(state, parked, sequence, entry.occurred_at_ms)
+        _break_plan(parked.run, broken=record.decision == "rejected")
 
 
 def _delegation(state: SessionProjection, record: Delegation, sequence: int, entry: object) -> None:
@@ -72,6 +73,7 @@ def resolve_delegation(
     if parked is not None:
         settle_delegation(state, parked.run, event.cost_micros, event.tokens)
         _resume(state, parked, sequence, at_ms)
+        _break_plan(parked.run, broken=event.failed)
 
 
 def park(state: SessionProjection, run: Run, token: str, at_ms: int) -> None:
@@ -103,6 +105,10 @@ def _resume(state: SessionProjection, parked: ParkedRun, sequence: int, at_ms: i
     state.run = run
     run.suspended_ms += max(at_ms - parked.since_ms, 0)
     run.pending = run.delegation = None
+
+
+def _break_plan(run: Run, *, broken: bool) -> None:
+    run.plan_broken |= broken and run.plan is not None
 
 
 def next_expiry_ms(parked: Iterable[ParkedRun]) -> int | None:

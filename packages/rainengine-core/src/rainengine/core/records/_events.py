@@ -178,6 +178,7 @@ class DelegationResolved(KernelEvent):
     """Delegated work came back. What it used is in millionths of a currency unit, and tokens."""
 
     correlation_id: str
+    failed: bool = False
     cost_micros: int = 0
     tokens: int = 0
     type: Literal["delegation_resolved"] = attrs.field(

@@ -157,11 +157,13 @@ class DelegationResult(Trigger):
     """The answer to work that the agent delegated.
 
     `cost_micros` (millionths of a currency unit) and `tokens` are what it used; where that is not
-    known, all that was reserved for it counts as used.
+    known, all that was reserved for it counts as used. `failed`: it was not done, and a plan that
+    counts on it is given up; the payload is not read for that.
     """
 
     correlation_id: str
     payload: JsonValue
+    failed: bool = False
     cost_micros: int | None = None
     tokens: int | None = None
     metadata: JsonValue = None
