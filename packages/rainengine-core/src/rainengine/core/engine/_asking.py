@@ -243,11 +243,12 @@ def invalid_decision(
         model=answer.model,
         provider=answer.provider,
         invalid=codec.clean_text(reason)[:500],
-        raw=_raw(answer.action),
+        raw=raw(answer.action),
     )
 
 
-def _raw(action: object) -> str:
+def raw(action: object) -> str:
+    """Show as much of an action as is kept where it cannot be followed."""
     return codec.shown(action, lambda value: f"{value!r:.{_RAW_CHARACTERS}}")
 
 

@@ -6,6 +6,7 @@ run goes on for ever; the next one waits until the time that is recorded with it
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 
 import attrs
@@ -44,6 +45,7 @@ from rainengine.core.records import (
 )
 
 _MAX_WAIT_MS = 2**31
+_log = logging.getLogger("rainengine.core")
 
 
 @attrs.frozen(kw_only=True)
@@ -58,16 +60,20 @@ class Decided:
 async def decide(step: Step, effect: AskProvider) -> Decided:
     """Ask the model what the effect says."""
     asked = requesting.question(step, effect)
+    if isinstance(asked, Finish):
+        return _ended(step, asked)
     answer = await _attempt(step, effect.step, asked)
     if isinstance(answer, Finish):
-        return Decided(records=[], followed=Followed(finish=answer), steps=step.run.steps)
+        return _ended(step, answer)
     if isinstance(answer, ProviderError):
         records, followed = _failed(step, effect.step, asked.purpose, answer)
     else:
-        answer = asking.sound(answer)
-        manifest = requesting.manifest_of(step, asked)
-        records, followed = _ANSWERED[asked.purpose](step, effect.step, asked, answer, manifest)
+        records, followed = _answered(step, effect.step, asked, answer)
     return Decided(records=records, followed=followed, steps=effect.step)
+
+
+def _ended(step: Step, end: Finish) -> Decided:
+    return Decided(records=[], followed=Followed(finish=end), steps=step.run.steps)
 
 
 async def _attempt(
@@ -157,6 +163,22 @@ def _unusable(
 # Answers.
 
 
+def _answered(
+    step: Step, number: int, asked: Question, answer: ProviderDecision
+) -> tuple[list[Record], Followed]:
+    """Return the records of an answer, whatever the provider has put into it."""
+    taken, manifest = _ANSWERED[asked.purpose], asked.manifest
+    try:
+        return taken(step, number, asked, asking.sound(answer), manifest)
+    except Exception as error:  # noqa: BLE001  # or it would be asked again, and never counted
+        _log.exception("the provider's answer could not be taken in")
+        why, model = asking.told(error), step.run.provider.model
+        spent = usages.failure_record(
+            number, model, "invalid_response", codec.clean_text(why), step.run.reservation
+        )
+        return [spent, _unusable(number, asked.purpose, why, manifest=manifest)], Followed()
+
+
 def _action(
     step: Step, number: int, asked: Question, answer: ProviderDecision, manifest: ContextManifest
 ) -> tuple[list[Record], Followed]:
@@ -185,7 +207,11 @@ def _summary(
         why = "the model gave no summary"
         return [*usage, _unusable(number, "summarise", why, answer, manifest)], Followed()
     decision = _decided(number, "summarise", answer, manifest)
-    return [*usage, decision, Summary(text=text, through_sequence=asked.last_sequence)], Followed()
+    return [
+        *usage,
+        decision,
+        Summary(text=text, through_sequence=manifest.last_sequence),
+    ], Followed()
 
 
 def _plan(

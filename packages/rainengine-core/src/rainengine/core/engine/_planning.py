@@ -158,7 +158,7 @@ def next_of_plan(step: Step, effect: FollowPlan) -> tuple[list[Record], Followed
     refused = complaint(effect.action, step.policy, step.able, step.profile.delegates)
     if refused is not None:
         _log.warning("plan %r is given up: %s", plan.plan_id, refused)
-        return [_given_up(plan, effect.step, refused)], Followed()
+        return [given_up(plan, effect.step, refused)], Followed()
     position = plan.position + 1
     last = position == len(plan.steps)
     moved = attrs.evolve(
@@ -176,9 +176,10 @@ def broken_plan(run: Run) -> Sequence[Record]:
     """Return the record that gives a plan up whose calls have failed, if there is such a plan."""
     if run.plan is None or not run.plan_broken:
         return ()
-    return (_given_up(run.plan, run.steps, PLAN_BROKEN),)
+    return (given_up(run.plan, run.steps, PLAN_BROKEN),)
 
 
-def _given_up(plan: ExecutionPlan, number: int, reason: str) -> ExecutionPlan:
+def given_up(plan: ExecutionPlan, number: int, reason: str) -> ExecutionPlan:
+    """Return the record that gives a plan up in a step."""
     reason = codec.clean_text(reason)[:_REASON_CHARACTERS]
     return attrs.evolve(plan, steps=(), step=number, status="abandoned", reason=reason)

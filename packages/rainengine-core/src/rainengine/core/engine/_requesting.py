@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import cast
 
 import attrs
 
 from rainengine.core import codec
-from rainengine.core.abc import PlanningContext, ProviderRequest, StepContext
+from rainengine.core.abc import ModelPlanner, PlanningContext, ProviderRequest, StepContext
+from rainengine.core.engine._asking import told
 from rainengine.core.engine._services import Services, Step
 from rainengine.core.kernel import (
+    REASON_CHARACTERS,
     AskProvider,
+    Finish,
     build_context,
     build_summary_context,
     deadline_ms,
@@ -27,11 +31,10 @@ _log = logging.getLogger("rainengine.core")
 
 @attrs.frozen(kw_only=True)
 class Question:
-    """A request, and the range of records behind its messages."""
+    """A request, and what is recorded of what it shows."""
 
     request: ProviderRequest
-    first_sequence: int
-    last_sequence: int
+    manifest: ContextManifest
 
     @property
     def purpose(self) -> Purpose:
@@ -39,33 +42,34 @@ class Question:
         return self.request.purpose
 
 
-def question(step: Step, effect: AskProvider) -> Question:
-    """Make the request for a step."""
+def question(step: Step, effect: AskProvider) -> Question | Finish:
+    """Make the request for a step; or say how the run ends, as none can be made."""
     if effect.purpose == "summarise":
         return _for_summary(step, effect.step)
     planning = _for_plan(step, effect.step) if effect.purpose == "plan" else None
     return planning or _for_action(step, effect.step)
 
 
-def _for_action(step: Step, number: int) -> Question:
-    projection = step.session.projection
-    request = _request(
-        step,
-        number,
-        _messages(step),
-        available_skills=skills_for(step.services, projection, step.run),
-        actions=step.able,
-    )
-    items = shown_items(projection, step.profile.memory)
-    return _seen(request, items, projection.sequence)
-
-
-def _messages(step: Step) -> tuple[ChatMessage, ...]:
+def _for_action(step: Step, number: int) -> Question | Finish:
     projection, run, profile = step.session.projection, step.run, step.profile
     build = step.services.build_context
     if build is build_context:
-        return build_context(projection, run, profile, searchable="memory_search" in step.able)
-    return build(projection, run, profile)
+        searchable = "memory_search" in step.able
+        return _to_act(step, number, build_context(projection, run, profile, searchable=searchable))
+    try:
+        return _to_act(step, number, _checked(build(projection, run, profile)))
+    except Exception as error:  # noqa: BLE001  # the host's code, whose place nothing can take
+        _log.exception("no context could be built for a %s", type(run.trigger).__name__)
+        why = codec.clean_text(told(error))
+        return Finish("policy_aborted", f"no context could be built: {why}"[:REASON_CHARACTERS])
+
+
+def _to_act(step: Step, number: int, messages: tuple[ChatMessage, ...]) -> Question:
+    projection = step.session.projection
+    skills = skills_for(step.services, projection, step.run)
+    request = _request(step, number, messages, available_skills=skills, actions=step.able)
+    items = shown_items(projection, step.profile.memory)
+    return _seen(step, request, items, projection.sequence)
 
 
 def _for_summary(step: Step, number: int) -> Question:
@@ -73,29 +77,46 @@ def _for_summary(step: Step, number: int) -> Question:
     items = items_to_summarise(projection, step.profile.memory)
     messages = build_summary_context(projection, items)
     request = _asking_for_text(_request(step, number, messages, purpose="summarise"), None)
-    return _seen(request, items, items[-1].sequence)
+    return _seen(step, request, items, items[-1].sequence)
 
 
 def _for_plan(step: Step, number: int) -> Question | None:
     planner = step.services.asking_planner
     if planner is None:
         return None
-    context = planning_context(step.services, step.session.projection, step.run)
     try:
-        asked = planner.question(step.session.projection, context)
+        return _asked_by(planner, step, number)
     except Exception:  # noqa: BLE001  # the host's code; the run goes on without a plan
         _log.exception("the planner failed on a %s", type(step.run.trigger).__name__)
         return None
+
+
+def _asked_by(planner: ModelPlanner, step: Step, number: int) -> Question | None:
+    projection = step.session.projection
+    asked = planner.question(projection, planning_context(step.services, projection, step.run))
     if asked is None:
         return None
-    request = _request(step, number, asked.messages, purpose="plan")
-    sequence = step.session.projection.sequence
-    return _seen(_asking_for_text(request, asked.response_schema), (), sequence)
+    schema = asked.response_schema
+    schema = None if schema is None else codec.to_json_object(schema)
+    request = _request(step, number, _checked(asked.messages), purpose="plan")
+    return _seen(step, _asking_for_text(request, schema), (), projection.sequence)
 
 
-def _seen(request: ProviderRequest, items: Sequence[WindowItem], last: int) -> Question:
+def _checked(messages: object) -> tuple[ChatMessage, ...]:
+    """Return what the host's code made as messages. Raises `TypeError`."""
+    if not isinstance(messages, tuple):
+        raise TypeError(f"{type(messages).__name__} is no tuple of messages")
+    made = cast("tuple[object, ...]", messages)
+    strange = [type(one).__name__ for one in made if not isinstance(one, ChatMessage)]
+    if strange:
+        raise TypeError(f"{strange[0]} is no message")
+    return cast("tuple[ChatMessage, ...]", messages)
+
+
+def _seen(step: Step, request: ProviderRequest, items: Sequence[WindowItem], last: int) -> Question:
+    """Return the question, whose messages can be encoded: they are hashed before it is asked."""
     first = items[0].sequence if items else 0
-    return Question(request=request, first_sequence=first, last_sequence=last)
+    return Question(request=request, manifest=_manifest_of(step, request, first, last))
 
 
 def _request(
@@ -150,14 +171,15 @@ def planning_context(
     )
 
 
-def manifest_of(step: Step, asked: Question) -> ContextManifest:
-    """Say what the model was shown without repeating it."""
-    skills = asked.request.available_skills
-    agent = step.services.agent
+def _manifest_of(
+    step: Step, request: ProviderRequest, first_sequence: int, last_sequence: int
+) -> ContextManifest:
+    """Say what the model is shown without repeating it."""
+    skills, agent = request.available_skills, step.services.agent
     return ContextManifest(
-        first_sequence=asked.first_sequence,
-        last_sequence=asked.last_sequence,
-        prompt_hash=codec.prompt_hash(asked.request.messages, [_shown(skill) for skill in skills]),
+        first_sequence=first_sequence,
+        last_sequence=last_sequence,
+        prompt_hash=codec.prompt_hash(request.messages, [_shown(skill) for skill in skills]),
         skills=tuple(f"{skill.name}@{skill.version}" for skill in skills),
         agent=f"{agent.name}@{agent.version}",
         prompt=agent.profile.prompt_version,

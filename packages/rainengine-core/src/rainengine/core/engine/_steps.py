@@ -16,6 +16,7 @@ from rainengine.core.engine._recalling import recall
 from rainengine.core.engine._reservations import next_call
 from rainengine.core.engine._services import Services, Step
 from rainengine.core.engine._session import OpenSession
+from rainengine.core.engine._unfollowed import UNSTORABLE, unfollowed
 from rainengine.core.engine._waits import wait
 from rainengine.core.kernel import (
     Activate,
@@ -129,13 +130,26 @@ async def _record(
     step: Step, batch: list[Record], followed: Followed, number: int
 ) -> OutcomeRecord | None:
     """Append a decision together with what follows from it, and do that."""
+    try:
+        begun = await _append(step, batch, followed, number)
+    except UNSTORABLE as error:
+        instead = unfollowed(step, batch, number, error)
+        if instead is None or step.session.stale:
+            raise
+        await step.commit([*instead, *next_call(step, instead, number=number + 1)])
+        return None
+    return await graphs.run(step, begun) if isinstance(begun, graphs.Begun) else begun
+
+
+async def _append(
+    step: Step, batch: list[Record], followed: Followed, number: int
+) -> OutcomeRecord | graphs.Begun | None:
     if followed.finish is not None:
         return await finish(step, batch, followed.finish, steps=number, response=followed.response)
     if followed.waits is not None:
         return await wait(step, batch, followed.waits, number)
     if followed.graph is not None:
-        begun = await graphs.begin(step, batch, followed.graph)
-        return begun if isinstance(begun, OutcomeRecord) else await graphs.run(step, begun)
+        return await graphs.begin(step, batch, followed.graph)
     if followed.search is not None:
         batch = [*batch, *await recall(step, number, followed.search)]
     await step.commit([*batch, *next_call(step, batch, number=number + 1)])
