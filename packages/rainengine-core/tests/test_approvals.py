@@ -11,6 +11,7 @@ from rainengine.core import (
     AgentProfile,
     Approval,
     CallSkills,
+    Continue,
     Delegate,
     DelegationResult,
     DoubtResolution,
@@ -105,12 +106,14 @@ class Asking:
     inner: Any
     reason: Any
     native: bool = True
+    asked: list[Any] = attrs.field(factory=list)
 
     @property
     def manifest(self) -> Any:
         return self.inner.manifest
 
     def approval_reason(self, args: Any) -> Any:
+        self.asked.append(args)
         if isinstance(self.reason, Exception):
             raise self.reason
         args["cents"] = 0
@@ -136,6 +139,15 @@ async def test_an_executor_asks(stage: Any, reason: Any, told: str) -> None:
     assert told == (await asked(stage, engine)).detail
     (pending,) = await stage.records(PendingApproval)
     assert [{}] == [call.args for call in pending.calls]
+
+
+async def test_an_executor_is_not_asked_about_what_is_refused(stage: Any) -> None:
+    """A skill sees arguments that fit its schema; others are refused before it is asked."""
+    pay = stage.skill("pay", schema=SCHEMA)
+    asking = Asking(pay, None)
+    calls = CallSkills([stage.call("pay", args={"cents": "many"})])
+    assert {"c1": "invalid_arguments"} == await stage.run_graph(calls, asking)
+    assert [] == asking.asked
 
 
 @pytest.mark.parametrize("reason", [None, False])
@@ -359,13 +371,15 @@ async def test_approved_arguments_may_be_edited(stage: Any) -> None:
     engine, pay = paying(stage)
     outcome = await asked(stage, engine)
     edits = {"c1": {"cents": 7}}
-    request = says(stage, outcome, edited_args=edits)
-    await engine.advance(request)
-    edits["c1"]["cents"] = 9_999
+    engine = stage.engine([Continue(), Respond("x"), Respond("x")], pay)
+    await engine.advance(stage.request())
+    await engine.advance(says(stage, outcome, edited_args=edits))
+    edits["c1"]["cents"] = 9_999  # the caller's own, while the answer waits for its turn
+    await engine.advance(stage.go_on)
     (invocation,) = pay.invocations
     (resolution,) = await stage.records(ApprovalResolution)
     (graph,) = await stage.records(ToolExecutionGraph)
-    (trigger,) = [r.trigger for r in (await stage.records(TriggerRecord))[1:]]
+    *_, trigger = [record.trigger for record in await stage.records(TriggerRecord)]
     assert {"cents": 7} == invocation.args == trigger.edited_args["c1"]
     assert (graph.calls, ("1",)) == (resolution.edited_calls, graph.approved_versions)
 

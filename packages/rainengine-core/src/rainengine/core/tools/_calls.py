@@ -74,7 +74,7 @@ class Caller:
     def asks_about(self, call: Ended) -> bool:
         """Whether people are to be asked what became of a call that has ended like this."""
         doubt = call.failure is not None and call.failure.kind == "unknown_outcome"
-        return doubt and self.asks_people and self.halted() is None
+        return doubt and self.asks_people
 
     def runs_in_transactions(self, node: Node) -> bool:
         """Whether this is how the call is to be made."""
