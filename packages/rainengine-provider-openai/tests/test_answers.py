@@ -344,6 +344,39 @@ def test_calls_in_pieces(ask: Any, settings: Any, pieces: list[str]) -> None:
     ]
 
 
+ARGUMENTS: dict[str, list[Any]] = {
+    "an object": [{"city": "Rome"}],
+    "an object, and nothing more": ["", {"city": "Rome"}, None, ""],
+    "a list": [[1]],
+    "a number": [7],
+    "false": [False],
+    "a text and an object": ['{"city": ', {"city": "Rome"}],
+    "an object and a text": [{"city": "Rome"}, '{"city": "Oslo"}'],
+    "two objects": [{"city": "Rome"}, {"city": "Oslo"}],
+}
+
+
+@pytest.mark.parametrize("given", ARGUMENTS.values(), ids=ARGUMENTS)
+def test_arguments_that_are_no_text(ask: Any, settings: Any, given: list[Any]) -> None:
+    """Arguments are what they would be in a whole answer, and are never made up."""
+    pieces = [call_piece(index=0, id="c", name="look_up", arguments=one) for one in given]
+    streamed = put_together(settings(), [*pieces, chunk(finish="tool_calls")])
+    said = [one for one in given if one not in ("", None)]
+    arguments = said[0] if len(said) == 1 else said
+    call = {"id": "c", "function": {"name": "look_up", "arguments": arguments}}
+    whole = {"choices": [{"message": {"tool_calls": [call]}, "finish_reason": "tool_calls"}]}
+    read_whole, read_streamed = (
+        read_answer(WIRES["chat"].read(one, ask(), settings()).answer, ask())
+        for one in (whole, streamed)
+    )
+    assert read_whole == read_streamed
+    if arguments == {"city": "Rome"}:
+        assert isinstance(read_streamed, CallSkills)
+        assert [{"city": "Rome"}] == [one.args for one in read_streamed.calls]
+    else:
+        assert isinstance(read_streamed, InvalidAnswer)
+
+
 def test_calls_in_pieces_without_ids(settings: Any) -> None:
     """Without index and id, a name begins another call."""
     pieces = [

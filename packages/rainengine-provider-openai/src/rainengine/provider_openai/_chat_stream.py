@@ -48,7 +48,7 @@ class ChatStream:
         function, more = call["function"], as_object(delta.get("function"))
         call["id"] = call["id"] or as_text(delta.get("id"))
         function["name"] = function["name"] or as_text(more.get("name"))
-        function["arguments"] += as_text(more.get("arguments"))
+        function["arguments"] = _joined(function["arguments"], more.get("arguments"))
         for name, value in delta.items():
             if name not in ("id", "index", "type", "function") and value:
                 call[name] = value
@@ -73,6 +73,18 @@ class ChatStream:
         message = {**self._message, "tool_calls": self._calls}
         choice = {"message": message, "finish_reason": self._finish}
         return {**self._head, "choices": [choice]}
+
+
+def _joined(arguments: Any, more: object) -> Any:  # noqa: ANN401  # JSON
+    """Return the arguments of a call with what is added to them.
+
+    Some endpoints send an object, whole; what cannot be joined becomes a list, which is refused.
+    """
+    if more is None or more == "":
+        return arguments
+    if isinstance(arguments, str) and isinstance(more, str):
+        return arguments + more
+    return more if arguments == "" else [arguments, more]
 
 
 def _begins_another(call: dict[str, Any], delta: dict[str, Any]) -> bool:
