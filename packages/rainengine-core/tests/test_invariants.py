@@ -51,7 +51,7 @@ from rainengine.core.abc import MemoryHit, ProviderRequest
 from rainengine.core.codec import encode_value
 from rainengine.core.errors import RainEngineError, SessionNotFound
 from rainengine.core.kernel import effective_policy
-from rainengine.core.projection import SessionProjection, fold
+from rainengine.core.projection import SessionProjection, answered_token, fold
 from rainengine.core.records import (
     ApprovalResolution,
     ChatMessage,
@@ -389,7 +389,13 @@ class Play:
             if isinstance(answer.record, ApprovalResolution):
                 pending = asked[answer.record.resume_token]
                 assert answer.record.approver != "clerk"
-                assert answer.occurred_at_ms - pending.occurred_at_ms < TTL_MS
+                came_ms = min(
+                    r.occurred_at_ms
+                    for r in records
+                    if isinstance(r.record, TriggerRecord)
+                    and answered_token(r.record.trigger) == answer.record.resume_token
+                )
+                assert came_ms - pending.occurred_at_ms < TTL_MS
                 doubts = getattr(pending.record, "doubts", ())
                 assert (answer.record.decision == "answered") == bool(doubts)
 

@@ -21,7 +21,10 @@ from rainengine.core import (
 )
 from rainengine.core.abc import SessionQuery
 from rainengine.core.errors import AgentMismatch, RunInProgress, SessionBusy, SessionNotFound
+from rainengine.core.projection import PARKED_RUNS
 from rainengine.core.records import (
+    CancelRequest,
+    NewRecord,
     OutcomeRecord,
     PendingApproval,
     Reflection,
@@ -378,6 +381,19 @@ async def test_what_people_are_asked(stage: Any) -> None:
     assert () == await other.pending_approvals("s")
 
 
+async def test_an_answer_that_is_called_off(stage: Any) -> None:
+    """A request to cancel that is for an answer alone leaves the run waiting for another one."""
+    engine = stage.engine([ASK, Respond("x")])
+    await stage.play(engine)
+    answer = says(stage, await token_of(stage))
+    submitted = await engine.submit(answer)
+    off = CancelRequest(reason="not mine to give", trigger_id=submitted.trigger_id)
+    await stage.ledger.append("s", [NewRecord(off, stage.clock.now_ms())], expected=None)
+    outcome = (await engine.advance(stage.go_on)).outcome
+    assert ("cancelled", "suspended") == (outcome.stop_reason, await state(stage))
+    assert ("responded", "x", False) == await told(stage, answer, engine)
+
+
 async def due(stage: Any) -> list[str]:
     """The sessions in which a wake is due, or a wait over."""
     found = await stage.ledger.due("wake", now_ms=stage.clock.now_ms())
@@ -399,6 +415,52 @@ async def test_a_wait_that_is_over_is_called_off(stage: Any) -> None:
     outcome = (await engine.advance(stage.go_on)).outcome
     assert ("cancelled", "nobody answered in time") == (outcome.stop_reason, outcome.detail)
     assert ("stopped", []) == (await state(stage), await due(stage))
+
+
+async def test_an_answer_that_was_stored_in_time(stage: Any) -> None:
+    """It counts however late it is taken in, and its run is not called off before that."""
+    profile = AgentProfile(review=ReviewPolicy(approval_ttl_ms=1_000))
+    engine = stage.engine([ASK, Respond("x")], profile=profile)
+    await stage.play(engine)
+    stage.clock.jump(999)
+    await engine.submit(says(stage, await token_of(stage)))
+    stage.clock.jump(9_000)
+    assert () == await engine.fire_wakes("s")
+    assert "x" == (await stage.play(engine, stage.go_on))[-1].outcome.response
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_an_answer_that_does_not_count_holds_nothing_up(stage: Any, *, late: bool) -> None:
+    """A run whose time is over ends once the answers that wait for their turn are refused."""
+    profile = AgentProfile(review=ReviewPolicy(approval_ttl_ms=1_000))
+    engine = stage.engine([ASK], profile=profile)
+    await stage.play(engine)
+    trigger = Approval(resume_token=await token_of(stage), decision="approved")
+    stage.clock.jump(1_000 if late else 0)
+    await engine.submit(stage.request(trigger=trigger))
+    stage.clock.jump(9_000)
+    assert () == await stage.engine([], profile=profile).pending_approvals("s")
+    ends = [(await engine.advance(stage.go_on)).outcome for _ in range(2)]
+    assert ["policy_aborted", "cancelled"] == [end.stop_reason for end in ends]
+    assert late == (ends[0].detail == "it has expired")
+
+
+async def test_waits_that_are_over_end_without_a_worker(stage: Any) -> None:
+    """Whoever advances a session ends them first, so that there is room to wait again."""
+    profile = AgentProfile(review=ReviewPolicy(approval_ttl_ms=1_000))
+    engine = stage.engine(lambda _: ASK, profile=profile)
+    for _ in range(PARKED_RUNS):
+        await stage.play(engine)
+    stage.clock.jump(1_000)
+    assert ("suspended", None, False) == await told(stage, stage.request("k"), engine)
+    ends = [o for o in await stage.records(OutcomeRecord) if o.stop_reason == "cancelled"]
+    assert [(PARKED_RUNS, "nobody answered in time")] == [
+        (len(ends), detail) for detail in {end.detail for end in ends}
+    ]
+    stage.clock.jump(1_000)
+    result = await engine.advance(stage.go_on)
+    assert ("cancelled", False) == (result.outcome.stop_reason, result.idle)
+    assert (await engine.advance(stage.go_on)).idle
 
 
 async def test_what_is_due_next(stage: Any) -> None:

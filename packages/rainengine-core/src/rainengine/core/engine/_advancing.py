@@ -49,7 +49,7 @@ class Advancer:
 
         If not, another engine of the same owner may have taken it on without this one's knowing.
         """
-        run = session.projection.next_run()
+        run = session.projection.next_run(self.intake.clock.now_ms())
         return run is None or run.agent.name == self.intake.agent.name
 
     async def _continue(self, session: OpenSession) -> AdvanceResult:
@@ -58,7 +58,7 @@ class Advancer:
         projection = session.projection
         if projection.sequence == 0:
             raise SessionNotFound(session.session_id)
-        run = projection.next_run()
+        run = projection.next_run(self.intake.clock.now_ms())
         if run is not None:
             outcome = await self.stepper.step(session)
             worked_on = run.trigger_id if outcome is None else outcome.trigger_id

@@ -87,7 +87,6 @@ def _facts(step: Step, answer: Run, parked: ParkedRun) -> AnswerFacts:
         answer=answer,
         parked=parked,
         calls_hash="" if pending is None else hash_of(step, pending.calls),
-        now_ms=step.now_ms(),
     )
 
 

@@ -11,7 +11,6 @@ from rainengine.core.engine._repeating import Known
 from rainengine.core.engine._requests import ContinueRequest, ProcessRequest, Submitted
 from rainengine.core.engine._sessions import SessionCache, is_taken
 from rainengine.core.errors import SequenceConflict, SessionNotFound
-from rainengine.core.kernel import overdue_runs
 from rainengine.core.records import PendingApproval
 
 
@@ -56,13 +55,10 @@ class Beside:
         projection = (await self.sessions.look_at(session_id)).projection
         if projection.sequence == 0:
             raise SessionNotFound(session_id)
-        over = overdue_runs(projection, self.intake.clock.now_ms())
-        late = {run.trigger_id for run in over}
-        runs = (parked.run for parked in projection.parked.values())
+        now_ms = self.intake.clock.now_ms()
+        runs = (p.run for p in projection.parked.values() if not p.is_late(now_ms))
         return tuple(
-            run.pending
-            for run in runs
-            if run.pending is not None and run.cancel_reason is None and run.trigger_id not in late
+            run.pending for run in runs if run.pending is not None and run.cancel_reason is None
         )
 
     async def look_ahead(self, request: ProcessRequest | ContinueRequest) -> Known | None:

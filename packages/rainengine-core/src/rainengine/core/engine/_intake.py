@@ -118,11 +118,12 @@ class Intake:
         raises.
         """
         projection = session.projection
-        self.check_agent(projection.next_run())
+        ahead = projection.next_run(self.clock.now_ms())
+        self.check_agent(ahead)
         record = self._answering(projection, request, self.record_of(request))
         stops = await self.stops_for(projection, request)
         batch: list[Record] = [*map(_request_of, stops), record]
-        if projection.next_run() is None and answered_token(record.trigger) is None:
+        if ahead is None and answered_token(record.trigger) is None:
             batch += self._begun(session, record, request.idempotency_key, begin)
         try:
             await session.commit(

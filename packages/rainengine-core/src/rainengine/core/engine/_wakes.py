@@ -29,7 +29,7 @@ from rainengine.core.errors import (
     SequenceConflict,
     WakeRefused,
 )
-from rainengine.core.kernel import due_wakes, overdue_runs, wake_refusal
+from rainengine.core.kernel import due_wakes, end_of_wait, wake_refusal
 from rainengine.core.projection import Run, Wake, next_expiry_ms
 from rainengine.core.records import (
     CancelRequest,
@@ -41,7 +41,6 @@ from rainengine.core.records import (
 
 _LATEST_MS = 2**53
 _TRIES_AT_HEAD = 3
-EXPIRED = "nobody answered in time"
 
 
 def key_of(wake_id: str) -> str:
@@ -101,7 +100,7 @@ class Wakes:
         while True:
             if session.tenure.may_be_behind() and not await session.refresh():
                 raise Outdated
-            overdue = overdue_runs(session.projection, now_ms)
+            overdue = session.projection.overdue(now_ms)
             due = self._due(session, now_ms, spent, alone=not overdue)
             if not due and not overdue:
                 return ()
@@ -172,7 +171,7 @@ class Wakes:
         return NewRecord(record, now_ms, record.trigger_id, key_of(wake.wake_id))
 
     def _end_of_wait(self, run: Run) -> NewRecord:
-        request = CancelRequest(reason=EXPIRED, trigger_id=run.trigger_id)
+        request = CancelRequest(reason=end_of_wait(run), trigger_id=run.trigger_id)
         return NewRecord(request, self.intake.clock.now_ms(), run.trigger_id)
 
 
@@ -190,8 +189,10 @@ def _is_same(pending: Wake, wake: WakeScheduled) -> bool:
 def _next_due_ms(session: OpenSession, fired: Collection[str], overdue: Sequence[Run]) -> int:
     """When the next wake is due, or a wait over; 0 where none is left."""
     wakes = session.projection.world.wakes.values()
-    times = [wake.due_at_ms for wake in wakes if key_of(wake.wake_id) not in fired]
+    times: list[int] = [wake.due_at_ms for wake in wakes if key_of(wake.wake_id) not in fired]
     parked = session.projection.parked.values()
     over = {run.trigger_id for run in overdue}
     expiry_ms = next_expiry_ms(one for one in parked if one.run.trigger_id not in over)
-    return min([*times, *([] if expiry_ms is None else [expiry_ms])], default=0)
+    if expiry_ms is not None:
+        times.append(expiry_ms)
+    return min(times, default=0)

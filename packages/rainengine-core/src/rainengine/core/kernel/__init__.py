@@ -43,6 +43,7 @@ from rainengine.core.kernel._next import Effect as Effect
 from rainengine.core.kernel._next import FollowPlan as FollowPlan
 from rainengine.core.kernel._next import Idle as Idle
 from rainengine.core.kernel._next import RunGraph as RunGraph
+from rainengine.core.kernel._next import end_of_wait as end_of_wait
 from rainengine.core.kernel._next import next_effect as next_effect
 from rainengine.core.kernel._outcomes import closing_records as closing_records
 from rainengine.core.kernel._policy import TUNABLE as TUNABLE
@@ -58,5 +59,4 @@ from rainengine.core.kernel._summaries import items_to_summarise as items_to_sum
 from rainengine.core.kernel._summaries import shown_items as shown_items
 from rainengine.core.kernel._tuning import needed as needed
 from rainengine.core.kernel._wakes import due_wakes as due_wakes
-from rainengine.core.kernel._wakes import overdue_runs as overdue_runs
 from rainengine.core.kernel._wakes import wake_refusal as wake_refusal

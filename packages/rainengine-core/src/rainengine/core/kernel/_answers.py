@@ -1,5 +1,7 @@
 """Whether an answer may resume the run that waits for it. The first reason against it counts.
 
+What counts is when an answer was stored, however late it is taken in.
+
 A token is spent in the append that resumes its run. So however often, and in however many
 processes, it is answered to, one answer counts, and all others find it spent.
 """
@@ -28,7 +30,6 @@ class AnswerFacts:
     answer: Run
     parked: ParkedRun
     calls_hash: str
-    now_ms: int
 
 
 Objection: TypeAlias = Callable[[AnswerFacts, PendingApproval], str | None]
@@ -51,6 +52,8 @@ def objection(facts: AnswerFacts) -> str | None:
     trigger, pending = facts.answer.trigger, facts.parked.run.pending
     if isinstance(trigger, DelegationResult) != (pending is None):
         return "nothing in this session waits for this answer"
+    if facts.parked.is_late(facts.answer.stored_at_ms):
+        return "it has expired"
     if pending is None:
         return None
     for object_to in OBJECTIONS:
@@ -58,12 +61,6 @@ def objection(facts: AnswerFacts) -> str | None:
         if reason is not None:
             return reason
     return None
-
-
-def _expired(facts: AnswerFacts, pending: PendingApproval) -> str | None:
-    if pending.expires_at_ms is None or facts.now_ms < pending.expires_at_ms:
-        return None
-    return "it has expired"
 
 
 def _wrong_kind(facts: AnswerFacts, pending: PendingApproval) -> str | None:
@@ -121,7 +118,6 @@ def _verdicts(facts: AnswerFacts, pending: PendingApproval) -> str | None:
 
 
 OBJECTIONS: tuple[Objection, ...] = (
-    _expired,
     _wrong_kind,
     _scopes,
     _excluded,

@@ -75,7 +75,7 @@ def next_effect(
     """
     run = projection.run
     if run is None:
-        return _between_runs(projection)
+        return _between_runs(projection, now_ms)
     gates = GATES if run.graph is None else GRAPH_GATES
     finish = closed_gate(gates, run, projection, policy, now_ms)
     if finish is not None:
@@ -89,11 +89,16 @@ def next_effect(
     return AskProvider(run, step, purpose)
 
 
-def _between_runs(projection: SessionProjection) -> Effect:
-    for parked in projection.parked.values():
-        if parked.run.cancel_reason is not None:
-            return Close(parked.run, cancelled(parked.run.cancel_reason))
+def _between_runs(projection: SessionProjection, now_ms: int) -> Effect:
+    over = projection.over(now_ms)
+    if over is not None:
+        return Close(over, cancelled(over.cancel_reason or end_of_wait(over)))
     return Activate(projection.queue[0]) if projection.queue else Idle()
+
+
+def end_of_wait(run: Run) -> str:
+    """Say why a run ends that has waited for too long."""
+    return "nobody answered in time"
 
 
 def _purpose(

@@ -1,11 +1,11 @@
-"""Wakes: which are due, and which may be scheduled; and waits whose time is over."""
+"""Wakes: which are due, and which may be scheduled."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
 from rainengine.core.errors import WakeRefusal
-from rainengine.core.projection import Run, SessionProjection, Wake
+from rainengine.core.projection import SessionProjection, Wake
 from rainengine.core.records import ScheduledWake, WakePolicy
 
 
@@ -13,17 +13,6 @@ def due_wakes(projection: SessionProjection, now_ms: int) -> tuple[Wake, ...]:
     """Return the wakes whose time has come, the oldest first."""
     due = (wake for wake in projection.world.wakes.values() if wake.due_at_ms <= now_ms)
     return tuple(sorted(due, key=lambda wake: (wake.due_at_ms, wake.wake_id)))
-
-
-def overdue_runs(projection: SessionProjection, now_ms: int) -> tuple[Run, ...]:
-    """Return the runs that wait for an answer that would come too late now."""
-    return tuple(
-        parked.run
-        for parked in projection.parked.values()
-        if parked.expires_at_ms is not None
-        and parked.expires_at_ms <= now_ms
-        and parked.run.cancel_reason is None
-    )
 
 
 def wake_refusal(

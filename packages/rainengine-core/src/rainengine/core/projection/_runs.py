@@ -35,12 +35,15 @@ from rainengine.core.records import (
 )
 
 
-def waiting_run(record: TriggerRecord, sequence: int, idempotency_key: str | None) -> Run:
+def waiting_run(
+    record: TriggerRecord, sequence: int, idempotency_key: str | None, stored_at_ms: int = 0
+) -> Run:
     """The run that a trigger stands for, before it has begun."""
     return Run(
         trigger_id=record.trigger_id,
         trigger=record.trigger,
         sequence=sequence,
+        stored_at_ms=stored_at_ms,
         idempotency_key=idempotency_key,
         agent=record.agent,
         granted_scopes=record.granted_scopes,
@@ -56,7 +59,8 @@ def waiting_run(record: TriggerRecord, sequence: int, idempotency_key: str | Non
 def _trigger(
     state: SessionProjection, record: TriggerRecord, sequence: int, entry: NewRecord | StoredRecord
 ) -> None:
-    state.queue.append(waiting_run(record, sequence, entry.idempotency_key))
+    at_ms = entry.occurred_at_ms
+    state.queue.append(waiting_run(record, sequence, entry.idempotency_key, at_ms))
     if isinstance(record.trigger, ScheduledWake):
         state.world.wakes.pop(record.trigger.wake_id, None)
 

@@ -89,7 +89,7 @@ class Graph:
 
 @attrs.define(kw_only=True)
 class Run:
-    """A trigger being worked on.
+    """A trigger being worked on; `stored_at_ms` is when it came in, in Unix milliseconds.
 
     `reservation` is what the next call of the provider may use, `retry_at_ms` when it may be made
     again after `provider_failures` in a row. `pending` or `delegation` is what the run will wait
@@ -107,6 +107,7 @@ class Run:
     provider: ProviderConfig
     traceparent: str | None
     body_hash: str
+    stored_at_ms: int = 0
     started_at_ms: int = 0
     suspended_ms: int = 0
     steps: int = 0
@@ -144,6 +145,11 @@ class ParkedRun:
     def expires_at_ms(self) -> int | None:
         """When nobody can answer any more, in Unix milliseconds; None: never."""
         return None if self.run.pending is None else self.run.pending.expires_at_ms
+
+    def is_late(self, now_ms: int) -> bool:
+        """Whether an answer that is stored now comes too late, for a run that is not stopped."""
+        due_ms = self.expires_at_ms
+        return due_ms is not None and due_ms <= now_ms and self.run.cancel_reason is None
 
 
 @attrs.define(kw_only=True)
@@ -315,14 +321,30 @@ class SessionProjection:
         """Whether the trigger's run is active or waits for its turn."""
         return any(run.trigger_id == trigger_id for run in (self.run, *self.queue) if run)
 
-    def next_run(self) -> Run | None:
+    def next_run(self, now_ms: int) -> Run | None:
         """The run that the next step is for: the active one, or else whichever comes next."""
         if self.run is not None:
             return self.run
-        cancelled = (p.run for p in self.parked.values() if p.run.cancel_reason is not None)
+        over = self.over(now_ms)
+        if over is not None:
+            return over
         head = self.queue[0] if self.queue else None
         awaited = None if head is None else self.parked.get(answered_token(head.trigger) or "")
-        return next(cancelled, None) or (head if awaited is None else awaited.run)
+        return head if awaited is None else awaited.run
+
+    def over(self, now_ms: int) -> Run | None:
+        """The first run that waited, and is to end: cancelled, or nobody can answer any more."""
+        cancelled = (p.run for p in self.parked.values() if p.run.cancel_reason is not None)
+        return next(cancelled, None) or next(iter(self.overdue(now_ms)), None)
+
+    def overdue(self, now_ms: int) -> tuple[Run, ...]:
+        """The runs whose time to be answered is over.
+
+        An answer that waits for its turn may have been stored in time: it is judged first.
+        """
+        late = {token: p.run for token, p in self.parked.items() if p.is_late(now_ms)}
+        answered = {answered_token(run.trigger) for run in self.queue} if late else ()
+        return tuple(run for token, run in late.items() if token not in answered)
 
     def waiting(self, trigger_id: str) -> ParkedRun | None:
         """The run of this trigger, if it waits for an answer."""
