@@ -97,6 +97,21 @@ def test_a_secret_passes_through() -> None:
     assert read_secret("key", secret) is secret
 
 
+@pytest.mark.parametrize("around", ["\n", "\r\n", " ", "\t"])
+def test_a_secret_has_nothing_around_it(around: str) -> None:
+    """White space around a secret is no part of it."""
+    assert read_secret("key", Secret(f"{around}{CANARY}{around}")).reveal() == CANARY
+
+
+@pytest.mark.parametrize("odd", ["\n", "\r", " ", "\t", "\0", "\x7f", "é", "\u200b", "\u2028"])
+def test_a_secret_that_no_header_could_carry(odd: str) -> None:
+    """A secret of anything but visible ASCII is refused by its field, and is not shown."""
+    with pytest.raises(InvalidConfiguration, match="visible ASCII") as caught:
+        read_secret("key", Secret(f"{CANARY}{odd}{CANARY}"))
+    assert caught.value.field == "key"
+    assert CANARY not in "".join(traceback.format_exception(caught.value))
+
+
 @pytest.mark.parametrize(
     ("reference", "said"),
     [

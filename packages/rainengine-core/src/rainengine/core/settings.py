@@ -50,15 +50,21 @@ class Secret:
 
 
 def read_secret(field: str, given: object) -> Secret:
-    """Return the secret that is given, or that a reference names.
+    """Return the secret that is given, or that a reference names, without white space around it.
 
-    Raises `InvalidConfiguration` for `field` where there is none, it is empty, or something else
-    is given; that is never repeated, as it may be the secret itself.
+    Raises `InvalidConfiguration` for `field` where there is none, it is empty, no header of HTTP
+    could carry it, or something else is given; that is never repeated, as it may be the secret
+    itself.
     """
     secret = given if isinstance(given, Secret) else Secret(_referenced(field, given))
-    if not secret.reveal().strip():
+    text = secret.reveal().strip()
+    if not text:
         raise InvalidConfiguration(field, "the secret is empty")
-    return secret
+    if not all("!" <= character <= "~" for character in text):
+        raise InvalidConfiguration(
+            field, "the secret has to be one line of visible ASCII characters, without spaces"
+        )
+    return secret if text == secret.reveal() else Secret(text)
 
 
 def _referenced(field: str, reference: object) -> str:
