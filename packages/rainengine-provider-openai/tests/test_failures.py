@@ -22,6 +22,7 @@ from rainengine.provider_openai._failures import (
     BY_STATUS,
     Verdict,
     failure_of,
+    presentable,
     told_failure,
     verdict_of,
 )
@@ -34,7 +35,7 @@ SECRET = Secret("sk-canary")
 
 def told(error: Exception) -> ProviderError:
     """Return what the engine is told."""
-    return failure_of(error, secret=SECRET, now_ms=NOW)
+    return failure_of(error, now_ms=NOW)
 
 
 async def failed(on_stage: Any, ask: Any, turn: Any, *, stream: bool, **others: Any) -> Any:
@@ -227,8 +228,8 @@ def test_an_error_of_ours_stays() -> None:
 
 def test_a_long_message_is_cut() -> None:
     """What an endpoint says is told in short."""
-    assert len(str(told(RuntimeError("x" * 9999)))) == 400
-    assert len(str(told_failure({"message": "x" * 9999}))) == 400
+    for error in (told(RuntimeError("x" * 9999)), told_failure({"message": "x" * 9999})):
+        assert len(str(presentable(error, SECRET))) == 400
 
 
 # Advice.

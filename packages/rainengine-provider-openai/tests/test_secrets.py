@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import pickle
 import traceback
@@ -13,7 +14,7 @@ import trio
 
 from rainengine.core.errors import InvalidConfiguration, ProviderError
 from rainengine.core.plugins import open_provider
-from rainengine.model_servers import Answer, Cut, Failure, Reply, broken_off
+from rainengine.model_servers import Answer, Cut, Failure, Reply, Send, broken_off
 
 
 @pytest.fixture
@@ -67,6 +68,72 @@ async def test_failures_do_not_tell(
     assert not {"openai", "httpx2", "httpcore2"} & _modules(caught.value)
     assert logged.records
     assert key not in logged.text
+
+
+def _event(told: Any) -> Reply:
+    """Return a stream with one event: JSON, or what stands in its place."""
+    data = told if isinstance(told, str) else json.dumps(told)
+    return Reply(
+        headers={"content-type": "text/event-stream"},
+        moves=(Send(f"data: {data}\n\ndata: [DONE]\n\n".encode()),),
+    )
+
+
+def _said(key: str) -> dict[str, str]:
+    return {"code": f"not {key}", "message": f"Incorrect API key provided: {key}"}
+
+
+ECHOES: dict[str, tuple[Any, bool, Any]] = {
+    "an error of chat": ("chat", True, lambda key: _event({"error": _said(key)})),
+    "an error of responses": (
+        "responses",
+        True,
+        lambda key: _event({"type": "error", **_said(key)}),
+    ),
+    "a response that failed": (
+        "responses",
+        True,
+        lambda key: _event(
+            {"type": "response.failed", "response": {"status": "failed", "error": _said(key)}}
+        ),
+    ),
+    "no JSON": ("chat", True, lambda key: _event(f"<p>{key}")),
+    "no JSON, and long": ("chat", True, lambda key: _event(f"{'.' * 390}{key}")),
+    "no object": ("responses", True, lambda key: _event([key])),
+    "a failed response, whole": (
+        "responses",
+        False,
+        lambda key: Reply.of_json({"status": "failed", "error": _said(key)}),
+    ),
+    "a page": (
+        "chat",
+        False,
+        lambda key: Reply(headers={"content-type": "text/html"}, moves=(Send(key.encode()),)),
+    ),
+    "an error, whole": ("chat", False, lambda key: Reply.of_json({"error": _said(key)})),
+    "a long error": (
+        "chat",
+        False,
+        lambda key: Failure(status=400, message=f"{'.' * 360}{key}"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("api", "stream", "echo"), ECHOES.values(), ids=ECHOES)
+async def test_what_succeeds_over_http_does_not_tell(
+    on_stage: Any, ask: Any, key: str, api: Any, echo: Any, *, stream: bool
+) -> None:
+    """No error that an answer tells of holds the key, nor the beginning of it."""
+    async with on_stage([echo(key)], api=api) as stage:
+        provider = stage.provider
+        answering = (
+            provider.stream_action(ask(), [].append) if stream else provider.generate_action(ask())
+        )
+        with pytest.raises(ProviderError) as caught:
+            await answering
+    assert key[:12] not in _shown(caught.value)
+    assert len(str(caught.value)) <= 400
+    assert (caught.value.__cause__, caught.value.__context__) == (None, None)
 
 
 async def test_values_do_not_tell(on_stage: Any, ask: Any, key: str, logged: Any) -> None:

@@ -11,7 +11,6 @@ import trio
 
 from rainengine.core.abc import Clock
 from rainengine.core.errors import ProviderError
-from rainengine.core.settings import Secret
 from rainengine.provider_openai._events import DONE, EventReader, parsed
 from rainengine.provider_openai._failing import not_streamed
 from rainengine.provider_openai._failures import failure_of, told_failure
@@ -28,10 +27,9 @@ _LINGER_S = 0.1
 
 @attrs.frozen(eq=False)
 class Endpoint:
-    """Sends requests. Everything that it raises is a `ProviderError`."""
+    """Sends requests. Everything that it raises is a `ProviderError`, which may hold the key."""
 
     _client: AsyncOpenAI = attrs.field(repr=False)
-    _secret: Secret
     _clock: Clock
 
     async def post(self, path: str, body: dict[str, Any]) -> object:
@@ -64,7 +62,7 @@ class Endpoint:
             await stream.close()
 
     def _failure(self, error: Exception) -> ProviderError:
-        return failure_of(error, secret=self._secret, now_ms=self._clock.now_ms())
+        return failure_of(error, now_ms=self._clock.now_ms())
 
 
 @attrs.define(eq=False)

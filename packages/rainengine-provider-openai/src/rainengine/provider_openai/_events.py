@@ -71,5 +71,5 @@ def parsed(data: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         value = {}
     if not value:
-        raise unreadable(f"an event of the stream is no JSON object: {data[:80]!r}")
+        raise unreadable(f"an event of the stream is no JSON object: {data}")
     return value

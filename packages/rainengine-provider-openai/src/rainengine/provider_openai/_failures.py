@@ -117,14 +117,14 @@ def _by_class(error: type[Exception]) -> Verdict:
     return next(BY_CLASS[name] for name in names if name in BY_CLASS)
 
 
-def failure_of(error: Exception, *, secret: Secret, now_ms: int) -> ProviderError:
-    """Return the error that the engine is told of. It does not hold the secret."""
+def failure_of(error: Exception, *, now_ms: int) -> ProviderError:
+    """Return what an error of a call is to the engine. Its message may hold the secret."""
     if isinstance(error, ProviderError):
         return error
     verdict = verdict_of(error)
     headers: Mapping[str, str] = getattr(getattr(error, "response", None), "headers", {})
     return ProviderError(
-        _message(error).replace(secret.reveal(), "[api key]")[:_MESSAGE],
+        _message(error),
         kind=verdict.kind,
         retryable=should_retry(headers, default=verdict.retryable),
         retry_after_ms=advised_wait_ms(headers, now_ms),
@@ -145,4 +145,18 @@ def told_failure(told: dict[str, Any]) -> ProviderError:
     verdict = _by_word(inner, "code", "type") or _INTERNAL
     word = as_text(inner.get("code")) or as_text(inner.get("type")) or "error"
     message = f"the endpoint failed: {word}: {as_text(inner.get('message'))}"
-    return ProviderError(message[:_MESSAGE], kind=verdict.kind, retryable=verdict.retryable)
+    return ProviderError(message, kind=verdict.kind, retryable=verdict.retryable)
+
+
+def presentable(failure: ProviderError, secret: Secret) -> ProviderError:
+    """Return the error that the engine is told of: in short, and without the secret."""
+    told = str(failure)
+    shown = told.replace(secret.reveal(), "[api key]")[:_MESSAGE]
+    if shown == told:
+        return failure
+    return ProviderError(
+        shown,
+        kind=failure.kind,
+        retryable=failure.retryable,
+        retry_after_ms=failure.retry_after_ms,
+    )

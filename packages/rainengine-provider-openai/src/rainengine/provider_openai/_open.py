@@ -39,7 +39,7 @@ async def open_openai_provider(
     # The SDK and the prices take a second to import, which happens aside.
     client = await trio.to_thread.run_sync(_build, settings, http_client)
     clock = clock or SystemClock()
-    provider = OpenAIProvider(settings, Endpoint(client, settings.api_key, clock), clock, resolve)
+    provider = OpenAIProvider(settings, Endpoint(client, clock), clock, resolve)
     await trio.to_thread.run_sync(provider.quote, ProviderConfig(max_tokens=1), 0)
     try:
         yield provider

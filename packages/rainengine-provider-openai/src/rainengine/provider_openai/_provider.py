@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import attrs
 
@@ -17,9 +17,12 @@ from rainengine.core.tool_calling import read_answer
 from rainengine.provider_openai import _embeddings as embeddings
 from rainengine.provider_openai._endpoint import Endpoint
 from rainengine.provider_openai._failing import unreadable
+from rainengine.provider_openai._failures import presentable
 from rainengine.provider_openai._files import Files, data_url, references
 from rainengine.provider_openai._settings import OpenAISettings
 from rainengine.provider_openai._wire import WIRES, AnswerStream, Wire
+
+_T = TypeVar("_T")
 
 Resolve: TypeAlias = Callable[[Attachment], Awaitable[bytes | str]]
 """Finds an attachment that is not inline: its bytes, a URL of it, or its id at the endpoint."""
@@ -39,12 +42,26 @@ class OpenAIProvider:
 
     async def generate_action(self, request: ProviderRequest) -> ProviderDecision:
         """Return one decision. Raises `ProviderError` and nothing else."""
+        return await self._presentable(self._generate(request))
+
+    async def stream_action(self, request: ProviderRequest, send: SendText) -> ProviderDecision:
+        """As `generate_action`, and `send` the text of the answer piece by piece meanwhile."""
+        return await self._presentable(self._stream(request, send))
+
+    async def _presentable(self, asking: Awaitable[_T]) -> _T:
+        """Take the key out of what a call fails with, whoever said it."""
+        try:
+            return await asking
+        except ProviderError as error:
+            failure = presentable(error, self.settings.api_key)
+        raise failure  # out here, so that what may hold the key does not go with it
+
+    async def _generate(self, request: ProviderRequest) -> ProviderDecision:
         wire = WIRES[self.settings.api]
         answer = await self._endpoint.post(wire.path, await self._body(request, wire))
         return self._decision(answer, request, wire)
 
-    async def stream_action(self, request: ProviderRequest, send: SendText) -> ProviderDecision:
-        """As `generate_action`, and `send` the text of the answer piece by piece meanwhile."""
+    async def _stream(self, request: ProviderRequest, send: SendText) -> ProviderDecision:
         wire = WIRES[self.settings.api]
         body = wire.streamed(await self._body(request, wire), self.settings)
         stream = wire.new_stream()
@@ -64,6 +81,9 @@ class OpenAIProvider:
 
     async def generate_embeddings(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
         """Return one vector a text, all of one length. Raises `ProviderError`."""
+        return await self._presentable(self._embed(texts))
+
+    async def _embed(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
         vectors: list[tuple[float, ...]] = []
         for start in range(0, len(texts), embeddings.AT_ONCE):
             some = texts[start : start + embeddings.AT_ONCE]
