@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from rainengine.core import (
     AgentEngine,
     Continue,
+    ContinueRequest,
     EnginePolicy,
     FallbackProvider,
     Plan,
@@ -427,7 +429,7 @@ async def test_a_budget_that_is_no_amount_is_refused(stage: Any, amount: Any) ->
 @pytest.mark.parametrize("used", [0, 5, 10, 15])
 def test_what_is_left_is_never_negative(used: int) -> None:
     """What was passed leaves nothing."""
-    assert Budget(name="x", limit=10, used=used).left == max(10 - used, 0)
+    assert Budget(name="x", limit=10, used=used, unit="tokens").left == max(10 - used, 0)
 
 
 # In every history.
@@ -549,3 +551,58 @@ async def run_to_its_end(stage: Any, engine: AgentEngine) -> None:
         while not (await engine.advance(stage.go_on)).idle:
             pass
     await stage.play(engine)
+
+
+async def test_a_ceiling_beyond_all_amounts_is_none(stage: Any) -> None:
+    """The largest number that a policy can hold, and its negative, can be counted with."""
+    most = sys.float_info.max
+    policy = EnginePolicy(
+        max_cost_per_session=most, max_cost_per_run=most, max_cost_per_delegation=most
+    )
+    result = await priced(stage, [paid(Respond("hi"))], policy=policy).advance(stage.request())
+    assert "hi" == result.outcome.response
+    least = EnginePolicy(max_cost_per_session=-most)
+    result = await priced(stage, [], policy=least).advance(stage.request())
+    assert "policy_aborted" == result.outcome.stop_reason
+
+
+async def test_a_cost_that_is_not_reported_and_has_no_price_is_all_that_was_reserved(
+    stage: Any,
+) -> None:
+    """Tokens without a cost do not make a call free whose quote had one."""
+    provider = OddlyPriced(Quote(input_tokens=50, output_tokens=50, cost_micros=700))
+    provider._answer = lambda _: paid(Respond("hi"))
+    await priced(stage, [], provider=provider).advance(stage.request())
+    assert [("reserved", 700), ("settled", 700)] == await usages(stage)
+    assert 15 == (await stage.replayed()).usage.tokens
+
+
+async def test_what_a_quote_raises_is_cut(stage: Any) -> None:
+    """The outcome tells no more of it than 500 characters, so that it can be stored."""
+    provider = OddlyPriced(ValueError("x" * 5 * 2**20))
+    outcome = (await priced(stage, [], provider=provider).advance(stage.request())).outcome
+    assert ("provider_failure", 500) == (outcome.stop_reason, len(outcome.detail))
+
+
+@pytest.mark.parametrize("trouble", ["none", "intake", "another owner"])
+async def test_a_session_that_went_from_memory_keeps_its_reservation(
+    stage: Any, trouble: str
+) -> None:
+    """Loaded again, it uses what was set aside; what somebody else may have used is spent."""
+    script = [*[paid(Continue())] * 6, *[paid(Respond("x"))] * 2]
+    engine = priced(stage, script, cached_sessions=1, lease_ttl_ms=3_000)
+    for session_id in ("s", "t"):
+        await engine.advance(stage.request(session_id=session_id))
+    if trouble == "intake":
+        await stage.engine([]).submit(stage.request(text="more"))
+    if trouble == "another owner":
+        await trio.sleep(10)  # its lease runs out
+        other = PricedScriptedProvider([paid(Continue())], PRICE)
+        await priced(stage, [], provider=other, owner="two", lease_ttl_ms=3_000).advance(
+            stage.go_on
+        )
+        await trio.sleep(10)  # its lease runs out
+    for session_id in ("s", "t") * 3:
+        await engine.advance(ContinueRequest(session_id=session_id))
+    spent = (await stage.replayed()).usage.cost_micros
+    assert (80 == spent, trouble != "another owner") in [(True, True), (False, False)]

@@ -18,7 +18,14 @@ from rainengine.core.engine._asking import kind_of, told
 from rainengine.core.engine._services import Step
 from rainengine.core.engine._usage import is_amount, sound_price
 from rainengine.core.errors import ProviderError
-from rainengine.core.kernel import Finish, Shortfall, provider_failed, shown_items, too_small
+from rainengine.core.kernel import (
+    REASON_CHARACTERS,
+    Finish,
+    Shortfall,
+    provider_failed,
+    shown_items,
+    too_small,
+)
 from rainengine.core.prices import most_input_tokens, most_tokens
 from rainengine.core.records import ExecutionPlan, ProviderConfig, ProviderUsage, Record
 
@@ -46,7 +53,7 @@ def _asked(provider: PricedProvider, config: ProviderConfig, input_tokens: int) 
     try:
         return provider.quote(config, input_tokens)
     except Exception as error:  # a provider is somebody else's code
-        message = f"the provider's quote failed with {told(error)}"
+        message = f"the provider's quote failed with {told(error)}"[:REASON_CHARACTERS]
         raise ProviderError(message, kind="internal", retryable=False) from error
 
 

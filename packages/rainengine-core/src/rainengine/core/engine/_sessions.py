@@ -15,6 +15,10 @@ from rainengine.core.engine._listening import Stop
 from rainengine.core.engine._loading import load, take_for_new
 from rainengine.core.engine._session import OpenSession
 from rainengine.core.engine._tenure import Holder
+from rainengine.core.records import Head, ProviderUsage
+
+_MOST_UNUSED = 10_000
+"""Of how many sessions that went from memory an unused reservation is remembered."""
 
 _TAKEN: dict[tuple[int, str], trio.lowlevel.ParkingLot] = {}
 """The sessions that are advanced just now, and who waits for them: by ledger handle, as two
@@ -56,9 +60,35 @@ class _Turn:
             del _TAKEN[self._place]
 
 
+@attrs.frozen
+class _Unused:
+    """A reservation whose call was not made when its session went from memory.
+
+    It is unused for as long as nobody else has held the session: the fence is the same, or,
+    where there is none, the head.
+    """
+
+    trigger_id: str
+    reservation: ProviderUsage
+    fence: int | None
+    head: Head | None
+
+    @classmethod
+    def of(cls, session: OpenSession) -> _Unused | None:
+        """What would be unused of a session as it stands."""
+        run, fence = session.projection.run, session.tenure.fence
+        if run is None or run.reservation is None:
+            return None
+        head = session.head if fence is None else None
+        return cls(run.trigger_id, run.reservation, fence, head)
+
+
 @attrs.define(eq=False)
 class SessionCache:
-    """The projections of recently used sessions; the least recently used one goes first."""
+    """The projections of recently used sessions; the least recently used one goes first.
+
+    Of one that goes, it is remembered that a reservation was not used: nobody else knows.
+    """
 
     backing: Backing
     holder: Holder
@@ -67,6 +97,7 @@ class SessionCache:
     _sessions: OrderedDict[str, OpenSession] = attrs.field(
         factory=OrderedDict[str, OpenSession], init=False
     )
+    _unused: OrderedDict[str, _Unused] = attrs.field(factory=OrderedDict[str, _Unused], init=False)
 
     async def get(self, session_id: str, *, assume_new: bool = False) -> OpenSession:
         """Return the session, from memory or from the ledger. The caller has its turn.
@@ -76,9 +107,14 @@ class SessionCache:
         session = self._sessions.pop(session_id, None)
         if session is None or session.stale:
             parts = self.backing, session_id, self.holder, self.clock
-            session = take_for_new(*parts) if assume_new else await load(*parts)
+            session = take_for_new(*parts) if assume_new else self._recognised(await load(*parts))
         session.emitted, session.resumed = [], None
         _IN_USE[self._place(session_id)] = session
+        return session
+
+    def _recognised(self, session: OpenSession) -> OpenSession:
+        known = self._unused.pop(session.session_id, None)
+        session.reserved = known is not None and known == _Unused.of(session)
         return session
 
     async def look_at(self, session_id: str) -> OpenSession:
@@ -118,15 +154,20 @@ class SessionCache:
             return
         self._sessions[session.session_id] = session
         while len(self._sessions) > self.limit:
-            del self._sessions[self._least_needed()]
+            self._forget(self._sessions.pop(self._least_needed()))
+
+    def _forget(self, session: OpenSession) -> None:
+        unused = _Unused.of(session) if session.reserved else None
+        if unused is None:
+            return
+        self._unused[session.session_id] = unused
+        if len(self._unused) > _MOST_UNUSED:
+            self._unused.popitem(last=False)
 
     def _place(self, session_id: str) -> tuple[int, str]:
         return id(self.backing.ledger), session_id
 
     def _least_needed(self) -> str:
-        """The session used longest ago; one with an unused reservation only if all have one.
-
-        Only who remembers it knows that it was not used.
-        """
+        """The session used longest ago; one with an unused reservation only if all have one."""
         unreserved = (name for name, session in self._sessions.items() if not session.reserved)
         return next(unreserved, next(iter(self._sessions)))

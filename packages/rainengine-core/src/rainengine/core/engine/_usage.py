@@ -5,7 +5,8 @@ Rules:
 - A figure that cannot be (negative, no number, absurdly large) is left out, and said to be.
 - Where something was reserved, a call without sound figures counts as all of that; so does one
   that failed, unless its kind of failure costs nothing.
-- Tokens whose cost was not reported cost what they would by the price that was reserved at.
+- Tokens whose cost was not reported cost what they would by the price that was reserved at, or
+  all that was reserved where there is no price to work it out from.
 """
 
 from __future__ import annotations
@@ -46,20 +47,30 @@ def _tells_nothing(figures: dict[str, Any]) -> bool:
 
 def _priced(figures: dict[str, Any], reserved: ProviderUsage) -> dict[str, Any]:
     price = reserved.price
-    if price is None or figures["price"] is not None or figures["cost_micros"]:
+    if figures["price"] is not None or figures["cost_micros"]:
         return {}
+    if price is None:
+        return {"cost_micros": reserved.cost_micros}
     tokens = {name: figures[name] for name in _AMOUNTS if name != "cost_micros"}
     return {"cost_micros": min(cost_micros(price, **tokens), _MAX_AMOUNT), "price": price}
 
 
 def _figures(usage: Usage) -> dict[str, Any]:
-    figures: dict[str, Any] = {name: getattr(usage, name, None) for name in _AMOUNTS}
+    figures: dict[str, Any] = {name: reported(usage, name) for name in _AMOUNTS}
     odd = [name for name, value in figures.items() if not is_amount(value)]
-    figures["price"] = sound_price(getattr(usage, "price", None))
+    figures["price"] = sound_price(reported(usage, "price"))
     if not odd:
         return figures
     listed = ", ".join(f"{name}={codec.shown(figures[name], repr)}" for name in odd)
     return figures | dict.fromkeys(odd, 0) | {"error": f"the provider reported {listed}"[:500]}
+
+
+def reported(usage: object, name: str) -> object:
+    """Return what a provider reports under a name; None where it cannot be looked at."""
+    try:
+        return getattr(usage, name, None)
+    except Exception:  # noqa: BLE001  # a provider is somebody else's code
+        return None
 
 
 def sound_price(price: object) -> TokenPrice | None:

@@ -5,21 +5,34 @@ Amounts of cost are millionths of a currency unit. What is reserved counts as us
 
 from __future__ import annotations
 
+from typing import Literal
+
 import attrs
 
 from rainengine.core.projection import Run, SessionProjection
 from rainengine.core.records import EnginePolicy, LimitReached
 
 MICROS = 1_000_000
+_MOST_MICROS = 2**53
+"""More than this is no amount that a call can cost: a ceiling up there is none."""
+
+
+def micros_of(amount: float) -> int:
+    """Return an amount of the policy in millionths, as far as they can be counted."""
+    return round(max(min(amount * MICROS, _MOST_MICROS), -_MOST_MICROS))
 
 
 @attrs.frozen(kw_only=True)
 class Budget:
-    """One ceiling: its name in the policy, how much it allows, and how much of that is used."""
+    """One ceiling: its name in the policy, how much it allows, and how much of that is used.
+
+    Both are counted in its `unit`: tokens, or millionths of a currency unit.
+    """
 
     name: str
     limit: int
     used: int
+    unit: Literal["micros", "tokens"]
 
     @property
     def left(self) -> int:
@@ -57,17 +70,22 @@ def token_budgets(projection: SessionProjection, run: Run, policy: EnginePolicy)
     if policy.max_tokens_per_run is not None:
         used = run.tokens + _reserved_tokens(run)
         budgets.append(
-            Budget(name="max_tokens_per_run", limit=policy.max_tokens_per_run, used=used)
+            Budget(
+                name="max_tokens_per_run",
+                limit=policy.max_tokens_per_run,
+                used=used,
+                unit="tokens",
+            )
         )
     if policy.max_tokens_per_session is not None:
         used = projection.usage.tokens + projection.usage.reserved_tokens
         limit = policy.max_tokens_per_session
-        budgets.append(Budget(name="max_tokens_per_session", limit=limit, used=used))
+        budgets.append(Budget(name="max_tokens_per_session", limit=limit, used=used, unit="tokens"))
     return budgets
 
 
 def _budget(name: str, amount: float, used: int) -> Budget:
-    return Budget(name=name, limit=round(amount * MICROS), used=used)
+    return Budget(name=name, limit=micros_of(amount), used=used, unit="micros")
 
 
 def _reserved_micros(run: Run) -> int:
@@ -119,7 +137,7 @@ def reached(budget: Budget) -> LimitReached:
 
 def shown(budget: Budget, amount: int) -> str:
     """Say an amount in the unit that the policy has for it."""
-    return f"{amount} tokens" if "tokens" in budget.name else f"{amount / MICROS:g}"
+    return f"{amount} tokens" if budget.unit == "tokens" else f"{amount / MICROS:g}"
 
 
 def delegation_budget(
@@ -129,7 +147,7 @@ def delegation_budget(
 
     `micros` and `tokens` are what is used beyond what the projection knows, and may be negative.
     """
-    most = round(policy.max_cost_per_delegation * MICROS)
+    most = micros_of(policy.max_cost_per_delegation)
     cost = [budget.limit - budget.used for budget in cost_budgets(projection, run, policy)]
     left = [budget.limit - budget.used for budget in token_budgets(projection, run, policy)]
     of_tokens = max(min(left) - tokens, 0) if left else None
