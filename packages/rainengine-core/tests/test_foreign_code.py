@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import repeat
 from typing import Any
 
 import pytest
+import trio
 
 from rainengine.core import (
     AgentProfile,
@@ -12,10 +14,13 @@ from rainengine.core import (
     Continue,
     Delegate,
     EnginePolicy,
+    MemorySearch,
+    Message,
     Respond,
     Suspend,
 )
 from rainengine.core.abc import (
+    MemoryHit,
     PlannerOutput,
     PlanningQuestion,
     ProposedPlan,
@@ -27,10 +32,14 @@ from rainengine.core.records import (
     DelegatedTask,
     DelegationTarget,
     ExecutionPlan,
+    KernelEventRecord,
     ModelDecision,
+    ObservationAppended,
+    OutcomeRecord,
     ProviderUsage,
     ReviewPolicy,
     TextPart,
+    TriggerRecord,
 )
 
 SCOPES = tuple(f"scope:{number:010}" for number in range(300))
@@ -153,3 +162,75 @@ async def test_a_builder_that_raises_ends_the_run(stage: Any) -> None:
 
     outcome = (await stage.engine([], build_context=build).advance(stage.request())).outcome
     assert ("policy_aborted", 500) == (outcome.stop_reason, len(outcome.detail))
+
+
+# Usage and caches.
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        TriggerRecord(trigger_id="t", trigger=Message(user_id="x", content="y"), body_hash=""),
+        OutcomeRecord(trigger_id="t", stop_reason="responded", steps_executed=1),
+    ],
+    ids=["trigger", "outcome"],
+)
+async def test_a_provider_writes_no_records_but_of_its_cache(stage: Any, record: Any) -> None:
+    """What stands in the place of the cache is left out: it might start a run, or end one."""
+    engine = stage.engine([ProviderDecision(action=Respond("hi"), cache=record)])
+    await engine.advance(stage.request())
+    assert (1, 1) == (
+        len(await stage.records(TriggerRecord)),
+        len(await stage.records(type(record))),
+    )
+    assert (await engine.advance(stage.go_on)).idle
+
+
+async def test_figures_that_cannot_be_looked_at_are_left_out(stage: Any) -> None:
+    """They are as good as figures that cannot be."""
+
+    class Raising(Usage):
+        def __getattribute__(self, name: str) -> Any:
+            raise OSError(name)
+
+    usage = Raising(input_tokens=1, output_tokens=1)
+    engine = stage.engine([ProviderDecision(action=Continue(), usage=usage), Respond("hi")])
+    await stage.play(engine)
+    (used,) = await usages_of(stage)
+    assert ("settled", 0) == (used.status, used.input_tokens)
+    assert used.error.startswith("the provider reported input_tokens=None")
+
+
+# Memory.
+
+
+class Found:
+    """A retrieval that finds this."""
+
+    def __init__(self, found: Any) -> None:
+        self._found = found
+
+    async def search(self, *_: Any) -> Any:
+        await trio.lowlevel.checkpoint()
+        return self._found
+
+
+async def searched(stage: Any, found: Any) -> Any:
+    """What is recorded of a search that finds this."""
+    script = [MemorySearch(query="x", limit=2), Respond("done")]
+    results = await stage.play(stage.engine(script, retrieval=Found(found)))
+    assert "done" == results[-1].outcome.response
+    events = [record.event for record in await stage.records(KernelEventRecord)]
+    made = [event for event in events if isinstance(event, ObservationAppended)]
+    return made[-1].content
+
+
+async def test_a_retrieval_that_returns_nothing_is_told_as_it_is(stage: Any) -> None:
+    """It is not taken for a run that is to be stopped."""
+    assert "TypeError" in (await searched(stage, None))["error"]
+
+
+async def test_of_memories_without_end_the_first_are_taken(stage: Any) -> None:
+    """No more of them are looked at than may be shown."""
+    found = repeat(MemoryHit(sequence=1, text="a", score=1.0))
+    assert 2 == len((await searched(stage, found))["hits"])

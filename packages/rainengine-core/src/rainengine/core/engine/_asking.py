@@ -17,7 +17,7 @@ from rainengine.core.abc import (
 )
 from rainengine.core.engine._services import Services
 from rainengine.core.engine._streaming import Sender
-from rainengine.core.engine._usage import is_amount
+from rainengine.core.engine._usage import is_amount, reported
 from rainengine.core.errors import InadmissibleValue, ProviderError, ProviderErrorKind
 from rainengine.core.metering import CallFacts, measure
 from rainengine.core.records import (
@@ -32,6 +32,7 @@ from rainengine.core.records import (
     ModelDecision,
     Plan,
     PlannedSkillCall,
+    ProviderCache,
     Respond,
     Suspend,
     Yield,
@@ -73,7 +74,7 @@ def _facts(
     if isinstance(answer, ProviderError):
         return CallFacts(seconds=seconds, model=model, error_type=kind_of(answer))
     decision, usage = sound(answer), answer.usage
-    amounts = (getattr(usage, name, None) for name in ("input_tokens", "output_tokens"))
+    amounts = (reported(usage, name) for name in ("input_tokens", "output_tokens"))
     used = [amount if is_amount(amount) else None for amount in amounts]
     return CallFacts(
         seconds=seconds,
@@ -133,15 +134,20 @@ def sound(decision: ProviderDecision) -> ProviderDecision:
         None if name is None else codec.shown(name, str)[:_MODEL_CHARACTERS]
         for name in (decision.model, decision.provider)
     )
-    cache = decision.cache
-    try:
-        if cache is not None:
-            codec.encode(cache)
-    except (InadmissibleValue, TypeError, AttributeError):
-        cache = None
+    cache = _sound_cache(decision.cache)
     if (model, provider, cache) == (decision.model, decision.provider, decision.cache):
         return decision
     return attrs.evolve(decision, model=model, provider=provider, cache=cache)
+
+
+def _sound_cache(cache: object) -> ProviderCache | None:
+    # No other record is a provider's to write: a trigger would start a run.
+    if type(cache) is not ProviderCache:
+        return None
+    try:
+        return codec.read_back(cache)
+    except (InadmissibleValue, TypeError, AttributeError):
+        return None
 
 
 def kind_of(error: ProviderError) -> ProviderErrorKind:

@@ -6,8 +6,9 @@ Whatever retrieval does, the step goes on: what it gives is told if it can be, o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
+from itertools import islice
 
 import trio
 
@@ -53,18 +54,18 @@ async def _search(step: Step, query: str, limit: int) -> Sequence[MemoryHit]:
         raise LookupError("there is no memory to be searched")
     left_ms = min(_TIMEOUT_MS, deadline_ms(step.run, step.policy) - step.now_ms())
     search = partial(_within, max(left_ms, 0) / 1000, retrieval, step, query, limit)
-    hits = await step.session.unless_cancelled(search)
-    if hits is None:
+    found = await step.session.unless_cancelled(search)
+    if found is None:
         raise InterruptedError("the run is to be stopped")
     known = step.session.projection.sequence
-    return [_checked(hit, known) for hit in [*hits][:limit]]
+    return [_checked(hit, known) for hit in islice(found[0], limit)]
 
 
 async def _within(
     seconds: float, retrieval: Retrieval, step: Step, query: str, limit: int
-) -> Sequence[MemoryHit]:
+) -> tuple[Iterable[MemoryHit]]:
     with trio.move_on_after(seconds):
-        return await retrieval.search(step.session.session_id, query, limit)
+        return (await retrieval.search(step.session.session_id, query, limit),)
     raise TimeoutError(f"nothing was found within {seconds:g} s")
 
 
