@@ -24,7 +24,9 @@ import trio
 from stores import Store
 
 from rainengine.core import (
+    Agent,
     AgentEngine,
+    AgentProfile,
     CallSkills,
     ContinueRequest,
     Message,
@@ -36,7 +38,7 @@ from rainengine.core import (
     skill,
 )
 from rainengine.core.abc import ProviderDecision, ProviderRequest
-from rainengine.core.records import EffectClass
+from rainengine.core.records import EffectClass, MemoryPolicy
 
 TOOLS = ("tool_a", "tool_b", "tool_c")
 ANSWER = ("The three lookups agree with each other and nothing needs attention today. " * 7)[:500]
@@ -134,10 +136,15 @@ class Subject:
 
 
 def make_engine(ledger: Any, effects: EffectClass, trace: Trace) -> tuple[AgentEngine, Model]:
-    """An engine with the scripted model and the three tools."""
+    """An engine with the scripted model and the three tools.
+
+    It makes no summaries: a late turn is to have the same two model calls as an early one.
+    """
     model = Model(trace)
     skills = [make_skill(name, effects, trace) for name in TOOLS]
-    return AgentEngine(ledger=ledger, provider=model, skills=skills, owner=OWNER), model
+    agent = Agent(profile=AgentProfile(memory=MemoryPolicy(summarise=False)))
+    engine = AgentEngine(ledger=ledger, provider=model, skills=skills, agent=agent, owner=OWNER)
+    return engine, model
 
 
 @asynccontextmanager

@@ -127,17 +127,18 @@ def _state_after(
     """The state that a batch leaves behind that ends a run, has it wait, or refuses an answer."""
     if left_over(projection, records):
         return "running"
-    waiting = [_waits(parked) for parked in still_parked(projection, records)]
+    waiting: list[SessionState] = [_waits(one) for one in still_parked(projection, records)]
     if _is_refusal(projection, outcome):
         return _foremost(waiting, projection.last_outcome)
-    paused = [_STATES[outcome.stop_reason]] if outcome.stop_reason in PAUSES else []
-    return _foremost([*waiting, *paused], outcome)
+    if outcome.stop_reason in PAUSES:
+        waiting.append(_STATES[outcome.stop_reason])
+    return _foremost(waiting, outcome)
 
 
 def _state_of(projection: SessionProjection) -> SessionState:
     if projection.run is not None or left_over(projection):
         return "running"
-    waiting = [_waits(parked) for parked in projection.parked.values()]
+    waiting: list[SessionState] = [_waits(one) for one in projection.parked.values()]
     return _foremost(waiting, projection.last_outcome)
 
 

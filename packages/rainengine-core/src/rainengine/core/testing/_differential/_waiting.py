@@ -156,8 +156,12 @@ def _delegate(task_type: str) -> Delegate:
     return Delegate(target=DelegationTarget(stream=STREAM), task=task)
 
 
-def _result(payload: str, **usage: int) -> DelegationResult:
-    return DelegationResult(correlation_id="", payload=payload, **usage)
+def _result(
+    payload: str, *, cost_micros: int | None = None, tokens: int | None = None
+) -> DelegationResult:
+    return DelegationResult(
+        correlation_id="", payload=payload, cost_micros=cost_micros, tokens=tokens
+    )
 
 
 DELEGATION = Workload(
