@@ -328,6 +328,40 @@ async def test_a_cancelled_parent_calls_its_work_off(stage: Any) -> None:
     assert "it is resolved already: answered before, or called off" == result.outcome.detail
 
 
+async def test_work_that_never_comes_back(stage: Any) -> None:
+    """After its time a delegation is called off as if it were cancelled; a result is too late."""
+    profile = attrs.evolve(FREE, escalation=EscalationPolicy(delegation_ttl_ms=1_000))
+    engine = stage.engine([DIG], profile=profile)
+    token = await delegated(stage, engine)
+    (made,) = await stage.records(Delegation)
+    assert stage.clock.now_ms() + 1_000 == made.expires_at_ms
+    stage.clock.jump(999)
+    assert [] == [s.session_id for s in await stage.ledger.due("wake", now_ms=stage.clock.now_ms())]
+    stage.clock.jump(1)
+    (due,) = await stage.ledger.due("wake", now_ms=stage.clock.now_ms())
+    assert ("s", ()) == (due.session_id, await engine.fire_wakes("s"))
+    outcome = (await engine.advance(stage.go_on)).outcome
+    assert ("cancelled", "no result came in time") == (outcome.stop_reason, outcome.detail)
+    cancelled = [read_order(row.payload) for row in await rows(stage)][-1]
+    assert DelegationCancelled(correlation_id=token, reason=outcome.detail) == cancelled
+    (late,) = await stage.play(engine, back(stage, token))
+    assert "it is resolved already: answered before, or called off" == late.outcome.detail
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_a_result_counts_by_when_it_was_stored(stage: Any, *, late: bool) -> None:
+    """One that came in time resumes the run however late it is taken in; without a worker too."""
+    profile = attrs.evolve(FREE, escalation=EscalationPolicy(delegation_ttl_ms=1_000))
+    engine = stage.engine([DIG, Respond("x")], profile=profile)
+    token = await delegated(stage, engine)
+    stage.clock.jump(1_000 if late else 999)
+    await engine.submit(back(stage, token))
+    stage.clock.jump(9_000)
+    assert () == await engine.fire_wakes("s")
+    outcome = (await stage.play(engine, stage.go_on))[-1].outcome
+    assert ("it has expired" if late else "x") == (outcome.detail or outcome.response)
+
+
 async def test_a_delegated_run_tells_what_it_still_has_out(stage: Any) -> None:
     """A run that was delegated itself and is stopped tells its parent the cost of all of it."""
     parent = ParentRun(agent="boss", session_id="p", correlation_id="c", depth=1)

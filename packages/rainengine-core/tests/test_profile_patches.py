@@ -49,6 +49,7 @@ NARROWING: list[JsonObject] = [
     {"review": {"requester_may_approve": False, "approval_ttl_ms": 1}},
     {"escalation": {"require_human_approval_scopes": ["scope:human_approval", "write"]}},
     {"escalation": {"max_auto_delegations": 49, "max_delegation_depth": 0}},
+    {"escalation": {"delegation_ttl_ms": 1_000}},
 ]
 
 WIDENING: list[tuple[JsonObject, str]] = [
@@ -76,6 +77,7 @@ WIDENING: list[tuple[JsonObject, str]] = [
     ),
     ({"escalation": {"max_auto_delegations": 51}}, "escalation.max_auto_delegations"),
     ({"escalation": {"max_delegation_depth": 4}}, "escalation.max_delegation_depth"),
+    ({"escalation": {"delegation_ttl_ms": 2**40}}, "escalation.delegation_ttl_ms"),
 ]
 
 

@@ -3,15 +3,17 @@
 Theory. An order in the outbox becomes a trigger of a new session, the child, with the run that
 delegated it as its parent. When the child's run ends, its result is a row of its own outbox, and
 becomes a trigger of the parent's session. Each of these steps is one append under a key of its own,
-so whatever is delivered twice, or by two workers, happens once. Nobody waits meanwhile: a child may
-take a second or a month, wait for people, and delegate in its turn.
+so whatever is delivered twice, or by two workers, happens once. No process waits meanwhile: a child
+may take a second or days, wait for people, and delegate in its turn.
 
 Rules:
 
 - A child has the scopes of the run that delegated it, and no others; its budgets of cost and tokens
   are those of its own engine and what was set aside for it, whichever is smaller.
 - Its session's id does not tell the correlation id: who knows that can answer for the child.
-- A parent is told how its child ended, also where it could not begin.
+- A parent is told how its child ended, also where it was refused as it was to begin. What tells of
+  nothing (the agent is not there, a row is dead) ends with the delegation: after the parent's
+  `EscalationPolicy.delegation_ttl_ms` its run ends, and the child, if there is one, is called off.
 """
 
 from __future__ import annotations

@@ -34,6 +34,7 @@ from rainengine.core.records import (
 _ROOM_BYTES = 16 * 1024
 """What the trigger's record of a result needs besides it."""
 
+_LATEST_MS = 2**53
 _DONE: frozenset[StopReason] = frozenset({"responded", "yielded"})
 
 
@@ -53,6 +54,7 @@ def delegate(
         budget_tokens=tokens,
         depth=step.depth + 1,
         automatic=automatic,
+        expires_at_ms=min(step.now_ms() + step.profile.escalation.delegation_ttl_ms, _LATEST_MS),
     )
     requested = DelegationRequested(
         correlation_id=correlation_id,

@@ -17,6 +17,7 @@ from rainengine.core.projection import (
 from rainengine.core.records import (
     PAUSES,
     ArtifactProduced,
+    Delegation,
     DelegationRequested,
     GoalCreated,
     HumanInputRequested,
@@ -181,13 +182,13 @@ def _due_after(
     asked = [event for event in events if isinstance(event, WakeRequested | WakeScheduled)]
     fired = {event.wake_id for event in events if isinstance(event, WakeCompleted)}
     fired |= _wakes_in(records)
-    begun = [record for record in records if isinstance(record, PendingApproval)]
+    begun = [record for record in records if isinstance(record, PendingApproval | Delegation)]
     left = still_parked(projection, records)
     if not (asked or fired or begun or len(left) < len(projection.parked)):
         return None
     wakes = (*projection.world.wakes.values(), *asked)
     due = {wake.wake_id: wake.due_at_ms for wake in wakes if wake.wake_id not in fired}
-    times = (next_expiry_ms(left), *(pending.expires_at_ms for pending in begun), *due.values())
+    times = (next_expiry_ms(left), *(awaited.expires_at_ms for awaited in begun), *due.values())
     return min((at_ms for at_ms in times if at_ms is not None), default=0)
 
 

@@ -98,7 +98,7 @@ def _between_runs(projection: SessionProjection, now_ms: int) -> Effect:
 
 def end_of_wait(run: Run) -> str:
     """Say why a run ends that has waited for too long."""
-    return "nobody answered in time"
+    return "nobody answered in time" if run.delegation is None else "no result came in time"
 
 
 def _purpose(

@@ -153,4 +153,5 @@ _NARROWING: dict[str, Narrows] = {
     "escalation.require_human_approval_scopes": _none_dropped,
     "escalation.max_auto_delegations": _no_more,
     "escalation.max_delegation_depth": _no_more,
+    "escalation.delegation_ttl_ms": _no_more,
 }

@@ -144,7 +144,8 @@ class ParkedRun:
     @property
     def expires_at_ms(self) -> int | None:
         """When nobody can answer any more, in Unix milliseconds; None: never."""
-        return None if self.run.pending is None else self.run.pending.expires_at_ms
+        awaited = self.run.pending or self.run.delegation
+        return None if awaited is None else awaited.expires_at_ms
 
     def is_late(self, now_ms: int) -> bool:
         """Whether an answer that is stored now comes too late, for a run that is not stopped."""

@@ -22,7 +22,7 @@ class PendingApproval(Record):
 
     What is asked is whether `calls` may run, or whether `delegation` may go out, or what became
     of the calls in `doubts`; with none of them, whether to go on at all.
-    `calls_hash` is the SHA-256 (hex) over skill, version and arguments of every call:
+    `calls_hash` is the SHA-256 (hex) over skill, manifest and arguments of every call:
     what is approved is what was shown. `approver_scopes` are needed to answer, and whoever is the
     `excluded_approver` may not. `expires_at_ms` is Unix time.
     """
@@ -64,7 +64,7 @@ class Delegation(Record):
 
     Its budget (millionths of a currency unit, and tokens) counts as reserved until its result is
     there. `depth` is how many delegations led to it, itself included; one that no person was
-    asked about is `automatic`.
+    asked about is `automatic`. After `expires_at_ms` (Unix time) no result is waited for any more.
     """
 
     kind: ClassVar[str] = "delegation"
@@ -77,3 +77,4 @@ class Delegation(Record):
     budget_tokens: int | None = None
     depth: int = 1
     automatic: bool = True
+    expires_at_ms: int | None = None

@@ -121,11 +121,16 @@ class MemoryPolicy:
 
 @attrs.frozen(kw_only=True)
 class EscalationPolicy:
-    """When people have to be asked, and how much may be delegated without asking."""
+    """When people have to be asked, and how much may be delegated without asking.
+
+    `max_auto_delegations` counts over the whole life of a session. A delegation without a result
+    after `delegation_ttl_ms` (7 days) is called off, and the run that waits for it ends.
+    """
 
     require_human_approval_scopes: tuple[str, ...] = ("scope:human_approval",)
     max_auto_delegations: int = 50
     max_delegation_depth: int = 3
+    delegation_ttl_ms: int = 604_800_000
 
 
 @attrs.frozen(kw_only=True)
