@@ -150,7 +150,7 @@ def test_reference_has_the_tables() -> None:
 )
 def test_body_of_an_error(code: int, body: object, expected: str) -> None:
     """The status in a body counts before the HTTP status, and nothing in a body is an exception."""
-    assert expected == failures.of_response(code, body, {}, str).kind
+    assert expected == failures.of_response(code, body, {}).kind
 
 
 @pytest.mark.parametrize(
@@ -169,5 +169,5 @@ def test_delay(delay: str | None, header: str, expected: int | None) -> None:
     """The delay is the one in the details, or else in the header, in seconds."""
     info = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay}
     body = {"error": {"status": "UNAVAILABLE", "details": [] if delay is None else [info]}}
-    error = failures.of_response(503, body, {"retry-after": header}, str)
+    error = failures.of_response(503, body, {"retry-after": header})
     assert expected == error.retry_after_ms

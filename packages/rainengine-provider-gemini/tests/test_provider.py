@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import traceback
 from typing import Any
 
 import attrs
 import pytest
 import trio
 
+from rainengine.core.abc import InvalidAnswer
 from rainengine.core.environment import SystemClock
 from rainengine.core.errors import ProviderError
 from rainengine.core.records import (
@@ -31,6 +33,7 @@ from rainengine.model_servers import (
     Answer,
     Asked,
     Call,
+    Cut,
     Failure,
     Hang,
     Reply,
@@ -223,7 +226,6 @@ async def test_message_of_an_error(serving: Any, asking: Any, sdk: str, status: 
     async with serving([failed], sdk=sdk) as (_, provider):
         error = await failure(provider, asking())
     assert f"{status}: so it is" == str(error)
-    assert error.__cause__ is not None
 
 
 async def test_nobody_is_there(serving: Any, asking: Any, sdk: str) -> None:
@@ -465,6 +467,69 @@ async def test_canary_is_nowhere(
         shown += [repr(provider), str(provider)]
     shown += [record.getMessage() for record in caplog.records]
     assert [] == [text for text in shown if KEY in text]
+
+
+def _told(body: Any, *, stream: bool) -> Reply:
+    """Return an answer of HTTP status 200: a stream of one event, or whole."""
+    if not stream:
+        return Reply.of_json(body)
+    event = f"data: {json.dumps(body)}\r\n\r\n".encode()
+    return Reply(headers={"content-type": "text/event-stream"}, moves=[Send(event)])
+
+
+def _ended(reason: str) -> Any:
+    message = f"{'.' * 280} {KEY}"
+    return {"candidates": [{"finishReason": reason, "finishMessage": message}]}
+
+
+ECHOES: dict[str, Any] = {
+    "an ending": _ended("SAFETY"),
+    "an unknown ending": _ended(KEY),
+    "a block": {"promptFeedback": {"blockReason": KEY, "blockReasonMessage": f"not {KEY}"}},
+    "an error": {"error": {"code": 503, "status": KEY, "message": f"{'.' * 290}{KEY}"}},
+    "a text for an error": {"error": KEY},
+    "nonsense": {"candidates": KEY},
+    "a call without a name": {
+        "candidates": [
+            {"content": {"parts": [{"functionCall": {"args": {"a": KEY}}}]}, "finishReason": "STOP"}
+        ]
+    },
+}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("body", ECHOES.values(), ids=ECHOES)
+async def test_what_succeeds_over_http_does_not_tell(
+    serving: Any, asking: Any, body: Any, *, stream: bool
+) -> None:
+    """No error that an answer tells of holds the key, nor carries what does."""
+    async with serving([_told(body, stream=stream)]) as (_, provider):
+        error = await failure(provider, asking(), stream=stream)
+    assert KEY[:8] not in f"{error} {error!r} {error.args} {vars(error)}"
+    assert (None, None) == (error.__cause__, error.__context__)
+
+
+async def test_what_the_model_is_told_does_not_tell(serving: Any, asking: Any) -> None:
+    """The key is not in what the model is told about its answer either."""
+    async with serving([_told(_ended("MALFORMED_FUNCTION_CALL"), stream=False)]) as (_, provider):
+        decision = await provider.generate_action(asking())
+    assert isinstance(decision.action, InvalidAnswer)
+    assert KEY not in repr(decision)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_nothing_of_the_sdk_goes_with_an_error(
+    serving: Any, asking: Any, sdk: str, *, stream: bool
+) -> None:
+    """No cause, context or frame of the SDK, which has the key, goes with an error."""
+    turns = [Failure(status=400, message=f"{KEY} is wrong"), Reply(moves=[Cut()])]
+    async with serving(turns, sdk=sdk) as (_, provider):
+        for _ in turns:
+            error = await failure(provider, asking(), stream=stream)
+            assert (None, None) == (error.__cause__, error.__context__)
+            frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+            packages = {frame.f_globals["__name__"].partition(".")[0] for frame in frames}
+            assert not {"google", "httpx2", "requests"} & packages
 
 
 async def test_files_are_found(serving: Any, asking: Any, sdk: str) -> None:

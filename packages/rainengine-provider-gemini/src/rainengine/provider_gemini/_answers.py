@@ -98,7 +98,7 @@ class Answer:
             call = as_object(part["functionCall"]) or {}
             name = call.get("name")
             if not name or not isinstance(name, str):
-                raise failures.of_garbled(f"a function call has no name: {call!r:.200}")
+                raise failures.of_garbled(f"a function call has no name: {call!r}")
             carried, before = ([], before) if name.startswith(RESERVED) else (before, [])
             opaque = pack(model, part.get("thoughtSignature"), carried)
             uses.append(_use(name, call, opaque))
@@ -149,5 +149,5 @@ def _amount(usage: Mapping[str, Any], name: str) -> int:
     if isinstance(value, str):  # as 64-bit integers come in protocol buffers' JSON
         value = int(value)
     if not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-        raise ValueError(f"{name} is {value!r:.50}")
+        raise ValueError(f"{name} is {value!r}")
     return int(value)

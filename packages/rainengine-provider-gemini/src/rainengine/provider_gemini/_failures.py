@@ -22,7 +22,7 @@ from rainengine.core.errors import ProviderError, ProviderErrorKind
 from rainengine.provider_gemini._values import as_list, as_object
 
 Conceal: TypeAlias = Callable[[str], str]
-"""Takes secrets out of a text."""
+"""Takes secrets out of a text. What is made here may hold some: see `presentable`."""
 
 
 @attrs.frozen
@@ -157,7 +157,7 @@ CLIENT_ERRORS: Mapping[str, Verdict] = {
 }
 """By class, or else by the nearest of its bases that stands here."""
 
-_MESSAGE_CHARACTERS = 300
+_MESSAGE_CHARACTERS = 400
 _RETRY_INFO = "type.googleapis.com/google.rpc.RetryInfo"
 _QUOTA_FAILURE = "type.googleapis.com/google.rpc.QuotaFailure"
 
@@ -173,15 +173,15 @@ def of_ending(reason: str | None, message: str) -> ProviderError:
     """An answer that ended for another reason than that the model was done."""
     if reason is None:
         return failed(_DOWN, "the answer broke off: it has no finish reason")
-    said = f": {message[:_MESSAGE_CHARACTERS]}" if message else ""
+    said = f": {message}" if message else ""
     verdict = ENDINGS.get(reason, _REFUSED)
-    return failed(verdict, f"the answer ended with {reason[:_MESSAGE_CHARACTERS]}{said}")
+    return failed(verdict, f"the answer ended with {reason}{said}")
 
 
 def of_block(reason: str, message: str) -> ProviderError:
     """A prompt that the API would not answer."""
-    said = f": {message[:_MESSAGE_CHARACTERS]}" if message else ""
-    return failed(BLOCKS.get(reason, _REFUSED), f"the prompt was blocked for {reason[:100]}{said}")
+    said = f": {message}" if message else ""
+    return failed(BLOCKS.get(reason, _REFUSED), f"the prompt was blocked for {reason}{said}")
 
 
 def of_lost_cache(error: ProviderError) -> ProviderError:
@@ -194,7 +194,7 @@ def of_missing_file(name: str, error: Exception | None = None) -> ProviderError:
     if error is None:
         reason = "it is not inline: open the provider with resolve=, which finds such files"
         return failed(_WRONG, f"attachment {name!r} cannot be sent: {reason}")
-    told = f"{type(error).__name__}: {str(error)[:_MESSAGE_CHARACTERS]}"
+    told = f"{type(error).__name__}: {error}"
     return failed(_FAILED, f"attachment {name!r} cannot be found: {told}")
 
 
@@ -203,9 +203,7 @@ def of_garbled(message: str) -> ProviderError:
     return failed(_GARBLED, message)
 
 
-def of_response(
-    code: int, body: object, headers: Mapping[str, str], conceal: Conceal
-) -> ProviderError:
+def of_response(code: int, body: object, headers: Mapping[str, str]) -> ProviderError:
     """An error that the API answered with."""
     error = _error_in(body)
     status, said = str(error.get("status") or ""), str(error.get("message") or "")
@@ -213,7 +211,7 @@ def of_response(
     verdict = STATUSES.get(status) or of_code(code)
     if verdict is _LIMITED and _is_used_up(details):
         verdict = _EXHAUSTED
-    message = f"{code} {status}".strip() + f": {conceal(said)[:_MESSAGE_CHARACTERS]}"
+    message = f"{code} {status}".strip() + f": {said}"
     return failed(verdict, message, _delay_ms(details, headers))
 
 
@@ -222,10 +220,9 @@ def of_code(code: int) -> Verdict:
     return HTTP_STATUSES.get(code) or (_FAILED if code >= 500 else _WRONG)  # noqa: PLR2004
 
 
-def of_client_error(error: Exception, conceal: Conceal) -> ProviderError:
+def of_client_error(error: Exception) -> ProviderError:
     """An error of a client, which the API has no part in."""
-    message = f"{type(error).__name__}: {conceal(str(error))[:_MESSAGE_CHARACTERS]}"
-    return failed(verdict_on(type(error)), message)
+    return failed(verdict_on(type(error)), f"{type(error).__name__}: {error}")
 
 
 @contextmanager
@@ -234,14 +231,14 @@ def while_asking() -> Generator[None]:
     try:
         yield
     except Exception as error:
-        message = f"{type(error).__name__}: {str(error)[:_MESSAGE_CHARACTERS]}"
+        message = f"{type(error).__name__}: {error}"
         raise failed(_WRONG, f"the request cannot be sent: {message}") from error
 
 
-def presentable(error: Exception, conceal: Conceal) -> Exception | None:
-    """Return the error as a cause to be shown, or None if there is a secret in it."""
-    said = f"{error!s}{error!r}"
-    return error if conceal(said) == said else None
+def presentable(error: ProviderError, conceal: Conceal) -> ProviderError:
+    """Return the error that the engine is told of: in short, with no secret, cause or context."""
+    verdict = Verdict(error.kind, retryable=error.retryable)
+    return failed(verdict, conceal(str(error))[:_MESSAGE_CHARACTERS], error.retry_after_ms)
 
 
 def parsed(text: object) -> object:

@@ -23,7 +23,7 @@ from rainengine.core.records import JsonObject
 from rainengine.provider_gemini import _failures as failures
 from rainengine.provider_gemini._events import BadEvent, arrived, check_events
 from rainengine.provider_gemini._settings import GeminiSettings
-from rainengine.provider_gemini._transport import auth_headers, concealing
+from rainengine.provider_gemini._transport import auth_headers
 from rainengine.provider_gemini._values import as_object
 
 _NO_KEY = "the HTTP client has the key"
@@ -51,7 +51,7 @@ async def open_genai(settings: GeminiSettings) -> AsyncGenerator[GenaiTransport]
         )
         client = genai.Client(api_key=_NO_KEY, vertexai=False, http_options=options)
         try:
-            yield GenaiTransport(client.aio, concealing(settings))
+            yield GenaiTransport(client.aio)
         finally:
             client.close()
 
@@ -75,13 +75,12 @@ class GenaiTransport:
     """The API by google-genai; a `Transport`."""
 
     _client: Any
-    _conceal: Callable[[str], str]
 
     async def generate(self, model: str, body: JsonObject, timeout_s: float) -> object:
         """Return the answer, whole and as it came: the SDK's models would drop what is new."""
         contents, config = _arguments(body, timeout_s)
         config.should_return_http_response = True
-        with self._translated():
+        with _translated():
             response = await self._client.models.generate_content(
                 model=model, contents=contents, config=config
             )
@@ -92,7 +91,7 @@ class GenaiTransport:
     ) -> None:
         """Hand over the answer piece by piece."""
         contents, config = _arguments(body, timeout_s)
-        with self._translated(), _arriving() as events:
+        with _translated(), _arriving() as events:
             stream = await self._client.models.generate_content_stream(
                 model=model, contents=contents, config=config
             )
@@ -109,7 +108,7 @@ class GenaiTransport:
         config = types.EmbedContentConfig(
             output_dimensionality=dimensions, http_options=_options(timeout_s)
         )
-        with self._translated():
+        with _translated():
             response = await self._client.models.embed_content(
                 model=model, contents=contents, config=config
             )
@@ -121,7 +120,7 @@ class GenaiTransport:
         with failures.while_asking():
             config = types.CreateCachedContentConfig.model_validate(given)
         config.http_options = _options(timeout_s)
-        with self._translated():
+        with _translated():
             cache = await self._client.caches.create(model=body["model"], config=config)
         return _json(cache)
 
@@ -130,26 +129,23 @@ class GenaiTransport:
         config = types.ListCachedContentsConfig(
             page_size=_CACHES_A_PAGE, http_options=_options(timeout_s)
         )
-        with self._translated():
+        with _translated():
             page = await self._client.caches.list(config=config)
         return [_json(cache) for cache in page.page]
 
-    @contextmanager
-    def _translated(self) -> Generator[None]:
-        try:
-            yield
-        except ProviderError:
-            raise
-        except BadEvent as error:
-            failure = _of_event(error, self._conceal)
-            raise failure from failures.presentable(error, self._conceal)
-        except errors.APIError as error:
-            raise _of_api_error(error, self._conceal) from failures.presentable(
-                error, self._conceal
-            )
-        except Exception as error:  # noqa: BLE001  # the SDK may raise anything
-            failure = failures.of_client_error(error, self._conceal)
-            raise failure from failures.presentable(error, self._conceal)
+
+@contextmanager
+def _translated() -> Generator[None]:
+    try:
+        yield
+    except ProviderError:
+        raise
+    except BadEvent as error:
+        raise _of_event(error) from error
+    except errors.APIError as error:
+        raise _of_api_error(error) from error
+    except Exception as error:  # the SDK may raise anything
+        raise failures.of_client_error(error) from error
 
 
 def _options(timeout_s: float) -> types.HttpOptions:
@@ -190,13 +186,13 @@ def _hand_over(events: list[dict[str, Any]], take: Callable[[object], None]) -> 
     events.clear()
 
 
-def _of_event(error: BadEvent, conceal: Callable[[str], str]) -> ProviderError:
+def _of_event(error: BadEvent) -> ProviderError:
     if error.body is None:
-        return failures.of_garbled(conceal(str(error)))
+        return failures.of_garbled(str(error))
     code = as_object(error.body["error"]) or {}
-    return failures.of_response(code.get("code", 0), error.body, {}, conceal)
+    return failures.of_response(code.get("code", 0), error.body, {})
 
 
-def _of_api_error(error: Any, conceal: Callable[[str], str]) -> ProviderError:  # noqa: ANN401
+def _of_api_error(error: Any) -> ProviderError:  # noqa: ANN401
     headers: Any = getattr(error.response, "headers", None) or {}
-    return failures.of_response(error.code, error.details, headers, conceal)
+    return failures.of_response(error.code, error.details, headers)

@@ -29,7 +29,7 @@ from rainengine.provider_gemini import _failures as failures
 from rainengine.provider_gemini._lines import Line, LineAdapter, current_line
 from rainengine.provider_gemini._old_bodies import old_body, with_integers
 from rainengine.provider_gemini._settings import GeminiSettings
-from rainengine.provider_gemini._transport import auth_headers, concealing
+from rainengine.provider_gemini._transport import auth_headers
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # it says that it has ended
@@ -53,7 +53,7 @@ async def open_generativeai(settings: GeminiSettings) -> AsyncGenerator[Generati
     caches = _client(_services.CacheServiceClient, settings)
     limiter = trio.CapacityLimiter(settings.max_connections)
     try:
-        yield GenerativeAiTransport(client, caches, limiter, concealing(settings))
+        yield GenerativeAiTransport(client, caches, limiter)
     finally:
         for one in (client, caches):
             one.transport.close()
@@ -88,12 +88,11 @@ class GenerativeAiTransport:
     _client: Any
     _caches: Any
     _limiter: trio.CapacityLimiter
-    _conceal: Callable[[str], str]
 
     async def generate(self, model: str, body: JsonObject, timeout_s: float) -> object:
         """Return the answer, whole."""
         request = _request(model, body)
-        with self._translated(), _on_a_line():
+        with _translated(), _on_a_line():
             call = self._client.generate_content
             return _json(await self._in_thread(call, request, retry=None, timeout=timeout_s))
 
@@ -112,7 +111,7 @@ class GenerativeAiTransport:
             finally:
                 pieces.cancel()  # gives the connection back, or closes what was not read
 
-        with self._translated(), _on_a_line() as line:
+        with _translated(), _on_a_line() as line:
             await self._in_thread(streamed, line)
 
     async def embed(
@@ -128,7 +127,7 @@ class GenerativeAiTransport:
         request = _message(
             _protos.BatchEmbedContentsRequest, {"model": named, "requests": requests}
         )
-        with self._translated(), _on_a_line():
+        with _translated(), _on_a_line():
             call = self._client.batch_embed_contents
             response = await self._in_thread(call, request, retry=None, timeout=timeout_s)
             return [list(vector.values) for vector in response.embeddings]
@@ -138,7 +137,7 @@ class GenerativeAiTransport:
         request = _protos.CreateCachedContentRequest(
             cached_content=_message(_protos.CachedContent, old_body(body))
         )
-        with self._translated(), _on_a_line():
+        with _translated(), _on_a_line():
             call = self._caches.create_cached_content
             return _json(await self._in_thread(call, request, retry=None, timeout=timeout_s))
 
@@ -150,7 +149,7 @@ class GenerativeAiTransport:
             pages = self._caches.list_cached_contents(request, retry=None, timeout=timeout_s)
             return [_json(cache) for cache in islice(pages, _CACHES)]
 
-        with self._translated(), _on_a_line():
+        with _translated(), _on_a_line():
             return await self._in_thread(listed)
 
     async def _in_thread(self, call: Callable[..., T], *args: Any, **options: Any) -> T:  # noqa: ANN401
@@ -158,18 +157,17 @@ class GenerativeAiTransport:
             partial(call, *args, **options), abandon_on_cancel=True, limiter=self._limiter
         )
 
-    @contextmanager
-    def _translated(self) -> Generator[None]:
-        try:
-            yield
-        except ProviderError:
-            raise
-        except _errors.GoogleAPICallError as error:
-            failure = _of_api_error(error, self._conceal)
-            raise failure from failures.presentable(error, self._conceal)
-        except Exception as error:  # noqa: BLE001  # the SDK may raise anything
-            failure = failures.of_client_error(error, self._conceal)
-            raise failure from failures.presentable(error, self._conceal)
+
+@contextmanager
+def _translated() -> Generator[None]:
+    try:
+        yield
+    except ProviderError:
+        raise
+    except _errors.GoogleAPICallError as error:
+        raise _of_api_error(error) from error
+    except Exception as error:  # the SDK may raise anything
+        raise failures.of_client_error(error) from error
 
 
 @contextmanager
@@ -209,13 +207,13 @@ def _json(message: Any) -> JsonObject:  # noqa: ANN401  # untyped
     return value
 
 
-def _of_api_error(error: Any, conceal: Callable[[str], str]) -> ProviderError:  # noqa: ANN401
+def _of_api_error(error: Any) -> ProviderError:  # noqa: ANN401
     response = error.response
     if response is None:
         body = {"message": error.message}
-        return failures.of_response(error.code or 0, body, {}, conceal)
+        return failures.of_response(error.code or 0, body, {})
     try:
         body = response.json()
     except ValueError:
         body = {"message": response.text}
-    return failures.of_response(response.status_code, body, response.headers, conceal)
+    return failures.of_response(response.status_code, body, response.headers)

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
+from typing import TypeVar
 
 import attrs
 
-from rainengine.core.abc import Clock, ProviderDecision, ProviderRequest, Quote, SendText, Usage
+from rainengine.core.abc import (
+    Clock,
+    InvalidAnswer,
+    ProviderDecision,
+    ProviderRequest,
+    Quote,
+    SendText,
+    Usage,
+)
 from rainengine.core.errors import ProviderError
 from rainengine.core.prices import cost_micros, known_price
-from rainengine.core.records import ProviderCache, ProviderConfig, TokenPrice
+from rainengine.core.records import Action, ProviderCache, ProviderConfig, TokenPrice
 from rainengine.provider_gemini import _failures as failures
 from rainengine.provider_gemini._answers import Answer
 from rainengine.provider_gemini._caches import SMALLEST_TOKENS, Cache, Caches, Prepared
@@ -17,7 +26,9 @@ from rainengine.provider_gemini._decisions import action_of
 from rainengine.provider_gemini._files import Resolve, resolved
 from rainengine.provider_gemini._requests import body_of
 from rainengine.provider_gemini._settings import GeminiSettings
-from rainengine.provider_gemini._transport import Transport
+from rainengine.provider_gemini._transport import Transport, concealing
+
+_T = TypeVar("_T")
 
 _SHORTEST_S = 0.001
 _A_BATCH = 100
@@ -40,22 +51,35 @@ class GeminiProvider:
 
     async def generate_action(self, request: ProviderRequest) -> ProviderDecision:
         """Ask once. Raises `ProviderError`."""
-        return await self._decide(request, None)
+        return await self._presentable(self._decide(request, None))
 
     async def stream_action(self, request: ProviderRequest, send: SendText) -> ProviderDecision:
         """Ask once, and `send` the text piece by piece meanwhile. Raises `ProviderError`."""
-        return await self._decide(request, send)
+        return await self._presentable(self._decide(request, send))
+
+    async def _presentable(self, asking: Awaitable[_T]) -> _T:
+        """Take the key out of what a call fails with, whoever said it."""
+        try:
+            return await asking
+        except ProviderError as error:
+            failure = failures.presentable(error, concealing(self.settings))
+        raise failure  # out here, so that what may hold the key does not go with it
 
     async def _decide(self, request: ProviderRequest, send: SendText | None) -> ProviderDecision:
         model = request.config.model or self.settings.model
         prepared = await self._prepare(request, model)
         answer = await self._answer(prepared, model, self._timeout_s(request), send)
         return ProviderDecision(
-            action=action_of(answer, request, model),
+            action=self._shown(action_of(answer, request, model)),
             usage=self._usage(answer, model, prepared.created),
             cache=_recorded(prepared.created, model),
             model=answer.model or model,
         )
+
+    def _shown(self, action: Action) -> Action:
+        if isinstance(action, InvalidAnswer):  # its reason may be the server's words
+            return attrs.evolve(action, reason=concealing(self.settings)(action.reason))
+        return action
 
     async def _prepare(self, request: ProviderRequest, model: str) -> Prepared:
         files = await resolved(request.messages, self._resolve)
@@ -146,6 +170,9 @@ class GeminiProvider:
 
     async def generate_embeddings(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
         """Return one vector a text, all of one length. Raises `ProviderError`."""
+        return await self._presentable(self._embed(texts))
+
+    async def _embed(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
         settings = self.settings
         vectors: list[list[float]] = []
         for start in range(0, len(texts), _A_BATCH):

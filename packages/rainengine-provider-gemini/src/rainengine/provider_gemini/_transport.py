@@ -13,6 +13,7 @@ class Transport(Protocol):
     """One SDK, as calls of the API with bodies in its REST form.
 
     All raise `ProviderError` and nothing else, try once, and stop when they are cancelled.
+    What they raise may hold the secret, or have a cause that does.
     `timeout_s` is how long the server may be silent.
     """
 

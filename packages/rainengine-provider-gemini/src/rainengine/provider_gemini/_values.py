@@ -19,7 +19,7 @@ def object_in(value: object) -> dict[str, Any]:
     """Return the value, or an empty object for none. Raises `TypeError` for anything else."""
     given = as_object({} if value is None else value)
     if given is None:
-        raise TypeError(f"{value!r:.100} stands where an object should")
+        raise TypeError(f"{value!r} stands where an object should")
     return given
 
 
@@ -27,7 +27,7 @@ def list_in(value: object) -> list[Any]:
     """Return the value, or an empty list for none. Raises `TypeError` for anything else."""
     given = as_list([] if value is None else value)
     if given is None:
-        raise TypeError(f"{value!r:.100} stands where a list should")
+        raise TypeError(f"{value!r} stands where a list should")
     return given
 
 
@@ -37,5 +37,5 @@ def text_in(value: object) -> str | None:
     A number is what the SDKs make of a word in an enumeration that they do not know.
     """
     if value is not None and not isinstance(value, str | int):
-        raise TypeError(f"{value!r:.100} stands where a text should")
+        raise TypeError(f"{value!r} stands where a text should")
     return None if value is None else str(value)
