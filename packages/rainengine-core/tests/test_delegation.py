@@ -362,6 +362,21 @@ async def test_a_result_counts_by_when_it_was_stored(stage: Any, *, late: bool) 
     assert ("it has expired" if late else "x") == (outcome.detail or outcome.response)
 
 
+@pytest.mark.parametrize("end", ["resolved", "failed", "called_off"])
+async def test_settled_work_is_only_counted(stage: Any, end: str) -> None:
+    """Work that is out stands among the world's resources until it is back, or called off."""
+    engine = stage.engine([DIG, Respond("x")], profile=FREE)
+    token = await delegated(stage, engine)
+    assert [token] == list((await stage.replayed()).world.resources)
+    if end == "called_off":
+        await engine.cancel("s", "enough")
+        await engine.advance(stage.go_on)
+    else:
+        await stage.play(engine, back(stage, token, failed=end == "failed"))
+    world = (await stage.replayed()).world
+    assert ({}, {end: 1}) == (world.resources, world.settled_delegations)
+
+
 async def test_a_delegated_run_tells_what_it_still_has_out(stage: Any) -> None:
     """A run that was delegated itself and is stopped tells its parent the cost of all of it."""
     parent = ParentRun(agent="boss", session_id="p", correlation_id="c", depth=1)

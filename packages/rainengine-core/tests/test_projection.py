@@ -13,7 +13,13 @@ from hypothesis import strategies as st
 from rainengine.core import CallSkills, Continue, Message, Plan, PlannedSkillCall, Respond, codec
 from rainengine.core.errors import SkillFailure
 from rainengine.core.projection import PROJECTION_VERSION, SessionProjection, fold
-from rainengine.core.projection._state import ARTIFACTS, OBSERVATIONS, RELATIONSHIPS, WINDOW_ITEMS
+from rainengine.core.projection._state import (
+    ARTIFACTS,
+    OBSERVATIONS,
+    RELATIONSHIPS,
+    RESOURCES,
+    WINDOW_ITEMS,
+)
 from rainengine.core.records import (
     ArtifactProduced,
     GoalCreated,
@@ -24,6 +30,7 @@ from rainengine.core.records import (
     NewRecord,
     ObservationAppended,
     RelationshipObserved,
+    ResourceRegistered,
     TaskAbandoned,
     TaskBlocked,
     TaskClaimed,
@@ -191,6 +198,8 @@ def test_it_is_bounded() -> None:
             ObservationAppended(observation_id=name, source="s", content=n),
             ArtifactProduced(artifact_id=name, name=name, media_type="t", content=n),
             RelationshipObserved(source_id=name, relation="r", target_id="t"),
+            ResourceRegistered(resource_id=name, resource_type="t"),
+            ResourceRegistered(resource_id="0", resource_type="newer"),
             GoalCreated(goal_id=name, title=name),
             GoalStatusChanged(goal_id=name, status="completed"),
             TaskPlanned(task_id=name, title=name),
@@ -204,6 +213,8 @@ def test_it_is_bounded() -> None:
     assert len(world.observations) == OBSERVATIONS
     assert len(world.artifacts) == ARTIFACTS
     assert len(world.relationships) == RELATIONSHIPS
+    assert (len(world.resources), list(world.resources)[-1]) == (RESOURCES, "0")
+    assert world.resources["0"].resource_type == "newer"
     assert (world.goals, world.tasks) == ({}, {})
     assert (world.settled_goals, world.settled_tasks) == ({"completed": 1_500}, {"done": 1_500})
     assert world.observations[-1].content == 1_499

@@ -39,6 +39,7 @@ RECENT_CALLS = 20
 OBSERVATIONS = 256
 ARTIFACTS = 64
 RELATIONSHIPS = 1024
+RESOURCES = 256
 DONE_CALLS = 64
 SPENT_TOKENS = 256
 PARKED_RUNS = 64
@@ -256,12 +257,13 @@ class Wake:
 
 @attrs.define(kw_only=True)
 class World:
-    """What the agent knows and wants. Settled goals and tasks are only counted."""
+    """What the agent knows and wants. Settled goals, tasks and delegations are only counted."""
 
     goals: dict[str, Goal] = attrs.field(factory=dict[str, Goal])
     tasks: dict[str, Task] = attrs.field(factory=dict[str, Task])
     settled_goals: dict[str, int] = attrs.field(factory=dict[str, int])
     settled_tasks: dict[str, int] = attrs.field(factory=dict[str, int])
+    settled_delegations: dict[str, int] = attrs.field(factory=dict[str, int])
     observations: list[Observation] = attrs.field(factory=list[Observation])
     artifacts: list[Artifact] = attrs.field(factory=list[Artifact])
     resources: dict[str, Resource] = attrs.field(factory=dict[str, Resource])
@@ -294,8 +296,9 @@ class UsageTotals:
 class SessionProjection:
     """A session after its records up to `sequence`; `fold` takes in the next one.
 
-    It is bounded: settled goals and tasks are counted, and of the conversation, observations,
-    artifacts and relationships only the newest are kept. The ledger has the rest.
+    It is bounded: settled goals, tasks and delegations are counted, and of the conversation,
+    observations, artifacts, resources and relationships only the newest are kept. The ledger has
+    the rest.
     """
 
     sequence: int = 0

@@ -69,6 +69,7 @@ def resolve_delegation(
     state: SessionProjection, event: DelegationResolved, sequence: int, at_ms: int
 ) -> None:
     """Take in that handed-over work came back: its run goes on."""
+    _count_settled(state, event.correlation_id, "failed" if event.failed else "resolved")
     parked = _unpark(state, event.correlation_id)
     if parked is not None:
         settle_delegation(state, parked.run, event.cost_micros, event.tokens)
@@ -88,8 +89,16 @@ def give_up(state: SessionProjection, trigger_id: str) -> None:
             _unpark(state, token)
             delegation = parked.run.delegation
             if delegation is not None:
+                _count_settled(state, token, "called_off")
                 spent = delegation.budget_micros or 0, delegation.budget_tokens or 0
                 settle_delegation(state, parked.run, *spent)
+
+
+def _count_settled(state: SessionProjection, correlation_id: str, end: str) -> None:
+    """Forget work that was handed over, but for how it ended."""
+    if state.world.resources.pop(correlation_id, None) is not None:
+        settled = state.world.settled_delegations
+        settled[end] = settled.get(end, 0) + 1
 
 
 def _unpark(state: SessionProjection, token: str) -> ParkedRun | None:

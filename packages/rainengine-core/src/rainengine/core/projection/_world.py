@@ -139,25 +139,28 @@ def _keep_newest(kept: list[T], item: T, limit: int) -> None:
 
 
 def _resource(world: World, event: r.ResourceRegistered, at_ms: int) -> None:
-    world.resources[event.resource_id] = s.Resource(
+    resource = s.Resource(
         resource_id=event.resource_id,
         resource_type=event.resource_type,
         attributes=event.attributes,
     )
+    _keep_resource(world, resource)
+
+
+def _keep_resource(world: World, resource: s.Resource) -> None:
+    world.resources.pop(resource.resource_id, None)
+    world.resources[resource.resource_id] = resource
+    if len(world.resources) > s.RESOURCES:
+        del world.resources[next(iter(world.resources))]
 
 
 def _delegation(world: World, event: r.DelegationRequested, at_ms: int) -> None:
-    world.resources[event.correlation_id] = s.Resource(
+    resource = s.Resource(
         resource_id=event.correlation_id,
         resource_type="delegation",
         attributes={"stream": event.stream, "task_type": event.task_type, "status": "requested"},
     )
-
-
-def _delegation_resolved(world: World, event: r.DelegationResolved, at_ms: int) -> None:
-    resource = world.resources.get(event.correlation_id)
-    if resource is not None and isinstance(resource.attributes, dict):
-        resource.attributes = {**resource.attributes, "status": "resolved"}
+    _keep_resource(world, resource)
 
 
 def _relationship(world: World, event: r.RelationshipObserved, at_ms: int) -> None:
@@ -208,7 +211,6 @@ _EVENTS: dict[type[r.KernelEvent], Any] = {
     r.WakeScheduled: _wake_scheduled,
     r.WakeCompleted: _wake_completed,
     r.DelegationRequested: _delegation,
-    r.DelegationResolved: _delegation_resolved,
     r.ResourceRegistered: _resource,
     r.RelationshipObserved: _relationship,
 }
