@@ -25,7 +25,7 @@ from rainengine.core import (
     Webhook,
     skill,
 )
-from rainengine.core.codec import calls_hash, encode_value
+from rainengine.core.codec import calls_hash, encode_value, manifest_version
 from rainengine.core.errors import InadmissibleValue, InvalidSkill, SessionNotFound
 from rainengine.core.records import (
     ApprovalResolution,
@@ -34,6 +34,7 @@ from rainengine.core.records import (
     EscalationPolicy,
     OutcomeRecord,
     PendingApproval,
+    ResourcePolicy,
     ReviewPolicy,
     ToolExecutionGraph,
     ToolResult,
@@ -261,7 +262,7 @@ async def test_what_is_asked_is_recorded(stage: Any) -> None:
     review = ReviewPolicy(
         reviewer_scopes=("boss",), requester_may_approve=False, approval_ttl_ms=60_000
     )
-    engine, _ = paying(stage, profile=AgentProfile(default_scopes=("a",), review=review))
+    engine, pay = paying(stage, profile=AgentProfile(default_scopes=("a",), review=review))
     outcome = await asked(stage, engine, stage.request(granted_scopes=("b",)))
     (pending,) = await stage.records(PendingApproval)
     assert (
@@ -270,7 +271,7 @@ async def test_what_is_asked_is_recorded(stage: Any) -> None:
             reason="pay needs an approval",
             step=1,
             calls=(stage.call("pay", args={"cents": 500}),),
-            calls_hash=calls_hash([("pay", "1", {"cents": 500})]),
+            calls_hash=calls_hash([("pay", manifest_version(pay.manifest), {"cents": 500})]),
             granted_scopes=("a", "b"),
             approver_scopes=("boss",),
             excluded_approver="user",
@@ -381,7 +382,8 @@ async def test_approved_arguments_may_be_edited(stage: Any) -> None:
     (graph,) = await stage.records(ToolExecutionGraph)
     *_, trigger = [record.trigger for record in await stage.records(TriggerRecord)]
     assert {"cents": 7} == invocation.args == trigger.edited_args["c1"]
-    assert (graph.calls, ("1",)) == (resolution.edited_calls, graph.approved_versions)
+    approved = (manifest_version(pay.manifest),)
+    assert (graph.calls, approved) == (resolution.edited_calls, graph.approved_versions)
 
 
 @pytest.mark.parametrize(
@@ -490,11 +492,23 @@ async def test_an_answer_to_no_session_leaves_no_trace(stage: Any) -> None:
     assert [] == await stage.stored()
 
 
-async def test_a_skill_that_changed_meanwhile(stage: Any) -> None:
-    """What was approved is one version of a skill; another one is refused, and can be rejected."""
-    engine, _ = paying(stage)
+CHANGES: list[dict[str, Any]] = [
+    {"version": "2"},
+    {"description": "What pay did not do before."},
+    {"input_schema": {"type": "object", "properties": {"cents": {"type": "number"}}}},
+    {"required_scopes": ("money",)},
+    {"effects": "idempotent"},
+    {"resource_policy": ResourcePolicy(timeout_ms=1)},
+]
+"""Of a manifest; a version that was kept by hand is no promise that nothing else has changed."""
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: next(iter(change)))
+async def test_a_skill_that_changed_meanwhile(stage: Any, change: dict[str, Any]) -> None:
+    """What was approved is a skill as it was; another one is refused, and can be rejected."""
+    engine, new = paying(stage)
     outcome = await asked(stage, engine)
-    new = stage.skill("pay", version="2", approval_required=True)
+    new.manifest = attrs.evolve(new.manifest, **change)
     engine = stage.engine([Respond("done")], new)
     await refused(stage, engine, says(stage, outcome), "has changed")
     engine.unregister_skill("pay")
@@ -503,14 +517,16 @@ async def test_a_skill_that_changed_meanwhile(stage: Any) -> None:
     assert ([], "done") == (new.invocations, last.outcome.response)
 
 
-async def test_a_skill_that_changed_after_the_approval(stage: Any) -> None:
-    """What of an approved graph has not started runs in the approved version, or not at all."""
+@pytest.mark.parametrize("change", [{"version": "2"}, {"description": "Another."}])
+async def test_a_skill_that_changed_after_the_approval(stage: Any, change: dict[str, Any]) -> None:
+    """What of an approved graph has not started runs as it was approved, or not at all."""
     slow = stage.skill("pay", stage.taking(60), approval_required=True)
     calls = CallSkills([stage.call("pay", "c1"), stage.call("pay", "c2", depends_on=("c1",))])
     engine = stage.engine([calls], slow)
     outcome = await asked(stage, engine)
     await stage.interrupt(engine, says(stage, outcome))
-    new = stage.skill("pay", version="2", approval_required=True)
+    new = stage.skill("pay", approval_required=True)
+    new.manifest = attrs.evolve(slow.manifest, **change)
     await stage.play(stage.engine([Respond("x")], new, ledger=stage.other_handle()), stage.go_on)
     assert {"c1": "done", "c2": "permission_denied"} == await stage.results()
     assert ["c1"] == [invocation.call_id for invocation in new.invocations]

@@ -18,6 +18,7 @@ from rainengine.core.codec._digests import calls_hash as calls_hash
 from rainengine.core.codec._digests import canonical_json as canonical_json
 from rainengine.core.codec._digests import chain_hash as chain_hash
 from rainengine.core.codec._digests import genesis_hash as genesis_hash
+from rainengine.core.codec._digests import manifest_version as manifest_version
 from rainengine.core.codec._digests import prompt_hash as prompt_hash
 from rainengine.core.codec._families import ACTIONS as ACTIONS
 from rainengine.core.codec._families import EVENTS as EVENTS

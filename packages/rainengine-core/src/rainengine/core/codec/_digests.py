@@ -9,7 +9,7 @@ import msgspec
 import rfc8785
 
 from rainengine.core.codec._wire import EncodedRecord, encode_value
-from rainengine.core.records import JsonObject, JsonValue, Trigger
+from rainengine.core.records import JsonObject, JsonValue, SkillManifest, Trigger
 
 _sorted = msgspec.json.Encoder(order="sorted")
 _DIGITS_TO_ZERO = bytes.maketrans(b"123456789", b"000000000")
@@ -79,10 +79,20 @@ def call_key(tenant: str, session_id: str, graph_id: str, call_id: str, args: Js
     return sha256(_lengthed(*names, canonical_json(args))).hexdigest()
 
 
+def manifest_version(manifest: SkillManifest) -> str:
+    """What a skill is known by when somebody lets it run: its version and, behind ``#``, a digest.
+
+    That is half of the SHA-256 (hex) over the canonical form of the whole manifest: whoever changes
+    a schema, scopes or effects may forget the version.
+    """
+    digest = sha256(canonical_json(msgspec.to_builtins(manifest))).hexdigest()
+    return f"{manifest.version}#{digest[:32]}"
+
+
 def calls_hash(calls: Iterable[tuple[str, str, JsonObject]]) -> str:
     """Hash what is shown to whoever approves calls: skill, version and arguments of each.
 
-    Hex SHA-256 over the canonical form of the list.
+    The versions are those of `manifest_version`. Hex SHA-256 over the canonical form of the list.
     """
     shown: list[JsonValue] = [[name, version, args] for name, version, args in calls]
     return sha256(canonical_json(shown)).hexdigest()

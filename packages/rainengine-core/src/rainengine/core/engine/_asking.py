@@ -75,7 +75,7 @@ def _facts(
         return CallFacts(seconds=seconds, model=model, error_type=kind_of(answer))
     decision, usage = sound(answer), answer.usage
     amounts = (reported(usage, name) for name in ("input_tokens", "output_tokens"))
-    used = [amount if is_amount(amount) else None for amount in amounts]
+    used = [amount if isinstance(amount, int) and is_amount(amount) else None for amount in amounts]
     return CallFacts(
         seconds=seconds,
         model=model,

@@ -91,6 +91,9 @@ def hash_of(step: Step, calls: Sequence[PlannedSkillCall]) -> str:
 
 
 def versions_of(step: Step, calls: Sequence[PlannedSkillCall]) -> tuple[str, ...]:
-    """Return the version of each call's skill, empty where there is no such skill."""
+    """Return the `manifest_version` of each call's skill, empty where there is no such skill."""
     skills = step.services.skills
-    return tuple(skills[c.name].manifest.version if c.name in skills else "" for c in calls)
+    known = {
+        c.name: codec.manifest_version(skills[c.name].manifest) for c in calls if c.name in skills
+    }
+    return tuple(known.get(call.name, "") for call in calls)

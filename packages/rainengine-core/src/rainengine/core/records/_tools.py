@@ -20,8 +20,8 @@ NodeStatus: TypeAlias = Literal[
 class ToolExecutionGraph(Record):
     """The tool calls of one step, with call ids that are unique within it.
 
-    Where a person let them run, `approved_versions` are those that their skills had then, one a
-    call, empty for a skill that was not there.
+    Where a person let them run, `approved_versions` are those that their skills had then, each with
+    a digest of its manifest, one a call, empty for a skill that was not there.
     """
 
     kind: ClassVar[str] = "tool_execution_graph"

@@ -100,7 +100,7 @@ class Inspector:
         skill = self.skills[call.name]
         approved = graph.approved.get(call.call_id)
         if approved is not None:
-            changed = approved != skill.manifest.version
+            changed = approved != codec.manifest_version(skill.manifest)
             return "its skill has changed since somebody approved it" if changed else None
         asked_for = _asked_for(skill, call)
         return approval_reason(
