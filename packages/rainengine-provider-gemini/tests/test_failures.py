@@ -9,10 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import rainengine.provider_gemini._generativeai  # noqa: F401  # quiets the SDK's warnings
+from rainengine.core.errors import ProviderError
 from rainengine.provider_gemini import _failures as failures
 from rainengine.provider_gemini._decisions import TOLD
+from rainengine.provider_gemini._events import BadEvent
+from rainengine.provider_gemini._genai import _of_event as of_event
+
+_FIELDS = st.sampled_from(["error", "code", "status", "message", "details", "@type"])
 
 PAGE = Path(__file__).parents[3] / "docs/reference/provider-gemini.md"
 
@@ -144,13 +151,36 @@ def test_reference_has_the_tables() -> None:
         (504, "gateway", "timeout"),
         (404, None, "configuration"),
         (302, {}, "configuration"),
-        (0, {"error": "odd"}, "configuration"),
+        (0, {"error": "odd"}, "internal"),
+        ("503", {"error": {"code": "503"}}, "internal"),
+        ("429", {}, "rate_limited"),
+        (429.0, {}, "rate_limited"),
+        (None, {}, "internal"),
+        (True, {}, "internal"),
+        ("9" * 5000, {}, "internal"),
+        ({"a": 1}, {}, "internal"),
         (400, {"error": {"details": [3, {"@type": 4}], "status": 7}}, "configuration"),
     ],
 )
-def test_body_of_an_error(code: int, body: object, expected: str) -> None:
+def test_body_of_an_error(code: object, body: object, expected: str) -> None:
     """The status in a body counts before the HTTP status, and nothing in a body is an exception."""
     assert expected == failures.of_response(code, body, {}).kind
+
+
+_SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
+_JSON = st.recursive(
+    _SCALARS,
+    lambda inner: st.lists(inner) | st.dictionaries(_FIELDS | st.text(), inner),
+    max_leaves=12,
+)
+
+
+@given(code=_JSON, body=_JSON, header=st.text())
+def test_any_error_is_a_failure(code: object, body: object, header: str) -> None:
+    """Whatever stands in an error is an error for the engine, and no exception."""
+    error = failures.of_response(code, body, {"retry-after": header})
+    assert isinstance(error, ProviderError)
+    assert isinstance(of_event(BadEvent("x", {"error": body})), ProviderError)
 
 
 @pytest.mark.parametrize(

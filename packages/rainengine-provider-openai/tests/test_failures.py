@@ -11,6 +11,8 @@ from typing import Any
 import httpx2
 import openai
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rainengine.core.errors import ProviderError
 from rainengine.core.settings import Secret
@@ -29,6 +31,7 @@ from rainengine.provider_openai._failures import (
 
 PAGE = Path(__file__).parents[3] / "docs/reference/provider-openai.md"
 REQUEST = httpx2.Request("POST", "http://test/v1")
+_RESETS = ["x-ratelimit-reset-tokens", "x-ratelimit-reset-requests"]
 NOW = 1_790_000_000_000
 SECRET = Secret("sk-canary")
 
@@ -245,6 +248,18 @@ def test_a_long_message_is_cut() -> None:
         ({"retry-after": "soon"}, None),
         ({"retry-after": "nan"}, None),
         ({"retry-after": "inf"}, None),
+        ({"retry-after": "1e308"}, 86_400_000),
+        ({"retry-after": "-1e308"}, 0),
+        ({"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "x"}, None),
+        (
+            {
+                "x-ratelimit-remaining-tokens": "0",
+                "x-ratelimit-reset-tokens": f"{'9' * 400}s",
+                "x-ratelimit-remaining-requests": "0",
+                "x-ratelimit-reset-requests": f"{'9' * 5000}d",
+            },
+            86_400_000,
+        ),
         ({"retry-after": "999999999"}, 86_400_000),
         ({"retry-after": "Mon, 21 Sep 2026 14:13:25 GMT"}, 5_000),
         ({"retry-after": "Mon, 21 Sep 2026 14:13:00 GMT"}, 0),
@@ -266,6 +281,18 @@ def test_a_long_message_is_cut() -> None:
 def test_how_long_to_wait(headers: dict[str, str], wait_ms: int | None) -> None:
     """The endpoint's advice, in whichever header it stands, bounded by a day."""
     assert advised_wait_ms(headers, NOW) == wait_ms
+
+
+_SAID = st.text("0123456789.eE+-:, smhdinfaMon")
+_HEADERS = ["retry-after-ms", "retry-after", *_RESETS]
+
+
+@given(st.dictionaries(st.sampled_from(_HEADERS), _SAID | st.floats().map(repr) | st.text()))
+def test_any_advice_is_a_wait_or_none(headers: dict[str, str]) -> None:
+    """Whatever the headers say, there is a wait of no more than a day, or none."""
+    used_up = {name.replace("reset", "remaining"): "0" for name in _RESETS}
+    wait_ms = advised_wait_ms({**used_up, **headers}, NOW)
+    assert wait_ms is None or 0 <= wait_ms <= 86_400_000
 
 
 @pytest.mark.parametrize(

@@ -203,8 +203,9 @@ def of_garbled(message: str) -> ProviderError:
     return failed(_GARBLED, message)
 
 
-def of_response(code: int, body: object, headers: Mapping[str, str]) -> ProviderError:
-    """An error that the API answered with."""
+def of_response(code: object, body: object, headers: Mapping[str, str]) -> ProviderError:
+    """An error that the API answered with; `code` is what it says is the HTTP status."""
+    code = _http_status(code)
     error = _error_in(body)
     status, said = str(error.get("status") or ""), str(error.get("message") or "")
     details = [item for item in map(as_object, as_list(error.get("details")) or ()) if item]
@@ -218,6 +219,12 @@ def of_response(code: int, body: object, headers: Mapping[str, str]) -> Provider
 def of_code(code: int) -> Verdict:
     """Judge an HTTP status."""
     return HTTP_STATUSES.get(code) or (_FAILED if code >= 500 else _WRONG)  # noqa: PLR2004
+
+
+def _http_status(code: object) -> int:
+    """Read a status as a number or its digits; anything else is 500."""
+    digits = re.fullmatch(r"[1-9][0-9]{2}(\.0)?", str(code))
+    return int(digits[0][:3]) if digits else 500
 
 
 def of_client_error(error: Exception) -> ProviderError:

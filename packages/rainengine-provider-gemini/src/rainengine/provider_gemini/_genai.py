@@ -189,8 +189,8 @@ def _hand_over(events: list[dict[str, Any]], take: Callable[[object], None]) -> 
 def _of_event(error: BadEvent) -> ProviderError:
     if error.body is None:
         return failures.of_garbled(str(error))
-    code = as_object(error.body["error"]) or {}
-    return failures.of_response(code.get("code", 0), error.body, {})
+    told = as_object(error.body["error"]) or {}
+    return failures.of_response(told.get("code"), error.body, {})
 
 
 def _of_api_error(error: Any) -> ProviderError:  # noqa: ANN401

@@ -31,7 +31,7 @@ def advised_wait_ms(headers: Mapping[str, str], now_ms: int) -> int | None:
         _until_limits_are_reset(headers),
     )
     wait = next((one for one in waits if one is not None), None)
-    return None if wait is None else min(max(math.ceil(wait), 0), _MOST_MS)
+    return None if wait is None else math.ceil(min(max(wait, 0), _MOST_MS))
 
 
 def _number(text: str | None, factor: int) -> float | None:
@@ -39,7 +39,7 @@ def _number(text: str | None, factor: int) -> float | None:
         value = float(text or "")
     except ValueError:
         return None
-    return value * factor if math.isfinite(value) else None
+    return value * factor if math.isfinite(value) else None  # which may be infinite again
 
 
 def _until(date: str | None, now_ms: int) -> float | None:
@@ -55,9 +55,10 @@ def _until_limits_are_reset(headers: Mapping[str, str]) -> float | None:
         for limit in _LIMITS
         if headers.get(f"x-ratelimit-remaining-{limit}") == "0"
     ]
-    return max(resets) if resets else None
+    return max((reset for reset in resets if reset is not None), default=None)
 
 
-def _duration_ms(text: str) -> float:
-    """Read a duration such as `6m0s` or `120ms`."""
-    return sum(float(number) * _UNITS_MS[unit] for number, unit in _DURATION.findall(text))
+def _duration_ms(text: str) -> float | None:
+    """Read a duration such as `6m0s` or `120ms`; None where it is none."""
+    pieces = _DURATION.findall(text)
+    return sum(float(number) * _UNITS_MS[unit] for number, unit in pieces) if pieces else None
