@@ -28,6 +28,7 @@ from rainengine.core.records import (
     EscalationPolicy,
     KernelEventRecord,
     ModelDecision,
+    OutcomeRecord,
     ParentRun,
     PendingApproval,
     ReviewPolicy,
@@ -197,8 +198,6 @@ async def test_a_result_resumes_the_run(stage: Any) -> None:
     assert [resolved] == [event for event in events if isinstance(event, DelegationResolved)]
     told = encode_value(stage.provider.requests[-1].messages).decode()
     assert ('{"dug":1}' in told, token in told, "bob" in told) == (True, False, False)
-    resource = (await stage.replayed()).world.resources[token]
-    assert ("delegation", "resolved") == (resource.resource_type, resource.attributes["status"])
 
 
 async def test_duplicates_and_strangers(stage: Any) -> None:
@@ -291,6 +290,33 @@ async def test_a_delegation_gets_of_what_is_left(
     await delegated(stage, engine)
     (made,) = await stage.records(Delegation)
     assert budget == (made.budget_micros, made.budget_tokens)
+
+
+@pytest.mark.parametrize("limits", [{"max_cost_per_run": 0.5}, {"max_tokens_per_run": 500}])
+async def test_what_handed_over_work_used_counts_for_its_run(
+    stage: Any, limits: dict[str, Any]
+) -> None:
+    """The ceilings of a run are for itself and all that works for it, once that is back."""
+    policy = EnginePolicy(**limits)
+    engine = stage.engine([DIG, Respond("never")], profile=FREE, policy=policy)
+    token = await delegated(stage, engine)
+    (result,) = await stage.play(engine, back(stage, token, cost_micros=500_000, tokens=500))
+    (ceiling,) = limits
+    outcome = (await stage.records(OutcomeRecord))[-1]
+    assert ("policy_aborted", 1) == (result.outcome.stop_reason, len(stage.provider.requests))
+    assert outcome.limit is not None
+    assert ceiling == outcome.limit.name
+
+
+@pytest.mark.parametrize("wrong", [{"depth": -1}, {"depth": 0, "max_depth": -1}])
+async def test_depths_that_cannot_be(stage: Any, wrong: dict[str, int]) -> None:
+    """Who claims to be delegated from less than nothing is refused; nothing is stored."""
+    parent = ParentRun(agent="boss", session_id="p", correlation_id="c", **wrong)
+    engine = stage.engine([DIG], profile=FREE)
+    for bring in (engine.submit, engine.advance):
+        with pytest.raises(InadmissibleValue, match="depth"):
+            await bring(stage.request(parent=parent))
+    assert [] == await stage.stored()
 
 
 async def test_what_is_set_aside_is_not_there_for_others(stage: Any) -> None:

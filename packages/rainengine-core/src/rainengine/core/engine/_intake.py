@@ -34,6 +34,7 @@ from rainengine.core.records import (
     JsonValue,
     KernelEventRecord,
     NewRecord,
+    ParentRun,
     ProviderConfig,
     Record,
     Trigger,
@@ -42,6 +43,7 @@ from rainengine.core.records import (
 )
 
 _INTENT_CHARACTERS = 200
+_DEEPEST = 2**53
 UNCLASSIFIED = "unclassified"
 _log = logging.getLogger("rainengine.core")
 
@@ -70,6 +72,7 @@ class Intake:
     def record_of(self, request: ProcessRequest) -> TriggerRecord:
         """The trigger with the authority that it comes with, ready to be stored."""
         codec.check_identifier("session_id", request.session_id)
+        _check_depth(request.parent)
         scopes = self._scopes(request)
         return TriggerRecord(
             trigger_id=self.ids.new_id(),
@@ -264,6 +267,12 @@ class Intake:
 
 def _request_of(stop: Stop) -> CancelRequest:
     return CancelRequest(reason=stop.reason, trigger_id=stop.trigger_id)
+
+
+def _check_depth(parent: object) -> None:
+    if isinstance(parent, ParentRun):
+        for name, depth in (("depth", parent.depth), ("max_depth", parent.max_depth or 0)):
+            codec.check_integer(f"parent.{name}", depth, 0, _DEEPEST)
 
 
 def checked_scopes(scopes: object) -> Collection[str]:
