@@ -52,11 +52,13 @@ async def main() -> None:
     print(f"{run.outcome.stop_reason}: {run.outcome.detail}")
 
     # Hours later, in any process: whoever is shown the question answers with its token.
+    (asked,) = await engine.pending_approvals("A-7")
+    (call,) = asked.calls
     answer = Approval(
-        resume_token=run.outcome.resume_token or "",
+        resume_token=asked.resume_token,
         decision="approved",
         approver="ann",
-        edited_args={"1": {"order": "A-7", "cents": 4_950}},
+        edited_args={call.call_id: {**call.args, "cents": 4_950}},
     )
     scopes = ("scope:human_approval",)  # what the host knows that Ann may do
     request = ProcessRequest(session_id="A-7", trigger=answer, granted_scopes=scopes)
