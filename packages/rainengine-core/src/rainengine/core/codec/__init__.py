@@ -40,6 +40,7 @@ from rainengine.core.codec._shapes import to_json_object as to_json_object
 from rainengine.core.codec._snapshots import restore_projection as restore_projection
 from rainengine.core.codec._snapshots import save_projection as save_projection
 from rainengine.core.codec._wire import EncodedRecord as EncodedRecord
+from rainengine.core.codec._wire import check_declared as check_declared
 from rainengine.core.codec._wire import decode as decode
 from rainengine.core.codec._wire import decode_value as decode_value
 from rainengine.core.codec._wire import encode as encode

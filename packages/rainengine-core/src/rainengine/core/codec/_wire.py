@@ -90,6 +90,11 @@ def read_back(record: R, *, cap: int = admission.MAX_PAYLOAD_BYTES) -> R:
     return back
 
 
+def check_declared(value: object) -> None:
+    """Raise `InadmissibleValue`, with its path, for a part of an attrs value of another type."""
+    _written_and_read(value)
+
+
 def _encode_unknown(record: UnknownRecord, cap: int) -> tuple[str, int, str]:
     kind, version, payload = record.stored_kind, record.stored_version, record.payload
     admission.check_identifier("$.stored_kind", kind)
@@ -109,12 +114,12 @@ def _is_unknown(kind: str, version: int, payload: str) -> bool:
         return False
 
 
-def _written_and_read(record: R) -> tuple[bytes, R]:
+def _written_and_read(record: T) -> tuple[bytes, T]:
     try:
         payload = _encoder.encode(record)
         if admission.suspicious(payload):
             admission.explain(record)
-        back: R = _decoder(type(record)).decode(payload)
+        back: T = _decoder(type(record)).decode(payload)
     except msgspec.ValidationError as error:
         admission.explain(record)
         reason, _, path = str(error).partition(" - at `")
@@ -128,7 +133,7 @@ def _written_and_read(record: R) -> tuple[bytes, R]:
     return payload, back
 
 
-def _explain_difference(record: Record, back: Record) -> None:
+def _explain_difference(record: object, back: object) -> None:
     for field in attrs.fields(cast(Any, type(record))):
         if getattr(back, field.name) != getattr(record, field.name):
             raise InadmissibleValue(

@@ -39,6 +39,7 @@ from rainengine.core.engine._wakes import Wakes
 from rainengine.core.environment import RandomIds, SystemClock
 from rainengine.core.errors import (
     InadmissibleValue,
+    InvalidConfiguration,
     InvalidSkill,
     LeaseHeld,
     RunInProgress,
@@ -70,6 +71,8 @@ class AgentEngine:
     without one it waits until the leases of its former self, `lease_ttl_ms` long, have run out.
     `retrieval` is what the agent's `MemorySearch` searches; without it there is none.
     `on_delta` is told of a `StreamingProvider`'s answers while they are being made.
+    Raises `InvalidConfiguration` for an agent whose profile is not of its declared types, and
+    `InvalidSkill`.
     """
 
     def __init__(
@@ -92,6 +95,7 @@ class AgentEngine:
         clock: Clock | None = None,
         ids: IdSource | None = None,
     ) -> None:
+        _check_agent(agent)
         clock, ids = clock or SystemClock(), ids or RandomIds()
         self._ledger = ledger
         self._clock = clock
@@ -400,3 +404,10 @@ class AgentEngine:
 def _may_be_new(request: ProcessRequest | ContinueRequest) -> bool:
     """Whether the request may be the first thing that a session hears of."""
     return isinstance(request, ProcessRequest) and answered_token(request.trigger) is None
+
+
+def _check_agent(agent: Agent) -> None:
+    try:
+        codec.check_declared(agent)
+    except InadmissibleValue as error:
+        raise InvalidConfiguration("agent", str(error)) from error
