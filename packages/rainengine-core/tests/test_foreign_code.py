@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from rainengine.core import (
     AgentProfile,
@@ -27,12 +28,14 @@ from rainengine.core.abc import (
     ProviderDecision,
     Usage,
 )
+from rainengine.core.errors import InvalidConfiguration
 from rainengine.core.records import (
     ChatMessage,
     DelegatedTask,
     DelegationTarget,
     ExecutionPlan,
     KernelEventRecord,
+    MemoryPolicy,
     ModelDecision,
     ObservationAppended,
     OutcomeRecord,
@@ -234,3 +237,50 @@ async def test_of_memories_without_end_the_first_are_taken(stage: Any) -> None:
     """No more of them are looked at than may be shown."""
     found = repeat(MemoryHit(sequence=1, text="a", score=1.0))
     assert 2 == len((await searched(stage, found))["hits"])
+
+
+# Agents.
+
+
+@pytest.mark.parametrize(
+    ("profile", "path"),
+    [
+        ({"memory": MemoryPolicy(max_recent_items="5")}, "$.profile.memory.max_recent_items"),  # type: ignore[arg-type]
+        ({"default_scopes": (5,)}, "$.profile.default_scopes"),
+        ({"prompt_version": "\ud800"}, "$.profile.prompt_version"),
+        ({"delegates": "diggers"}, "$.profile.delegates"),
+    ],
+)
+def test_a_profile_is_checked_when_the_engine_is_made(
+    stage: Any, profile: dict[str, Any], path: str
+) -> None:
+    """A value of another type than is declared is named by its path, before any run meets it."""
+    with pytest.raises(InvalidConfiguration) as caught:
+        stage.engine([], profile=AgentProfile(**profile))
+    assert ("agent", True) == (caught.value.field, caught.value.reason.startswith(path))
+
+
+# Being let go of.
+
+
+async def test_a_provider_that_fails_while_it_is_let_go_of(stage: Any) -> None:
+    """The run is cancelled; what is raised by then comes too late to matter."""
+
+    async def answer(_: Any) -> Any:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.sleep_forever)
+            try:
+                await trio.sleep_forever()
+            finally:
+                raise OSError("the connection broke")
+
+    engine, results = stage.engine(answer), []
+
+    async def advance() -> None:
+        results.append(await engine.advance(stage.request()))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(advance)
+        await trio.testing.wait_all_tasks_blocked()
+        await engine.cancel("s", "stop")
+    assert ["cancelled"] == [result.outcome.stop_reason for result in results]

@@ -7,6 +7,7 @@ is known only once the request has been read.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -14,6 +15,7 @@ import attrs
 import trio
 
 T = TypeVar("T")
+_log = logging.getLogger("rainengine.core")
 
 
 @attrs.frozen
@@ -43,12 +45,18 @@ class Listening:
         return None if stop is None or stop.trigger_id != trigger_id else stop.reason
 
     async def during(self, work: Callable[[], Awaitable[T]]) -> tuple[T] | None:
-        """Do the work and return what it returned; None where it was let go of."""
-        done: tuple[T] | None = None
-        self._scope = trio.CancelScope()
+        """Do the work and return what it returned; None where it was let go of.
+
+        What it raises while it is let go of is logged: nobody waits for it any more.
+        """
+        self._scope = scope = trio.CancelScope()
         try:
-            with self._scope:
-                done = (await work(),)
+            with scope:
+                return (await work(),)
+        except Exception:
+            if not scope.cancel_called:
+                raise
+            _log.exception("what was let go of failed")
         finally:
             self._scope = None
-        return done
+        return None

@@ -80,6 +80,7 @@ class EnginePolicy:
     A run's budgets are part of its session's; a delegation gets at most
     `max_cost_per_delegation` of what is left.
     `provider_retry` is how failed calls of the provider are made again, each as a step of its own.
+    Nothing reads `max_inline_attachment_bytes` yet.
     """
 
     max_steps: int = 16
@@ -110,7 +111,7 @@ class MemoryPolicy:
     """How much of the past a model is shown.
 
     Once more than `max_recent_items` of the conversation are in no summary, a step is spent on
-    one, if the agent is to `summarise`.
+    one, if the agent is to `summarise`. Nothing reads `graph_hops` yet.
     """
 
     max_recent_items: int = 32
@@ -135,7 +136,10 @@ class EscalationPolicy:
 
 @attrs.frozen(kw_only=True)
 class WakePolicy:
-    """Whether and how far the agent may schedule its own wakes."""
+    """Whether and how far the agent may schedule its own wakes.
+
+    Nothing reads `default_recheck_ms` yet.
+    """
 
     allow_scheduled_wakes: bool = True
     default_recheck_ms: int = 1_800_000
