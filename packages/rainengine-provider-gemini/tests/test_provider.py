@@ -532,6 +532,24 @@ async def test_nothing_of_the_sdk_goes_with_an_error(
             assert not {"google", "httpx2", "requests"} & packages
 
 
+@pytest.mark.parametrize("fault", [Cut(), Reset(), Hang()], ids=["cut", "reset", "nothing"])
+async def test_what_comes_after_a_whole_answer(
+    serving: Any, asking: Any, sdk: str, fault: Any
+) -> None:
+    """An answer that has ended is not thrown away for what happens to its connection."""
+    candidate = {"content": {"parts": [{"text": "Hi"}]}, "finishReason": "STOP"}
+    reply = _told({"candidates": [candidate]}, stream=True)
+    reply = attrs.evolve(reply, moves=[*reply.moves, fault])
+    if sdk == "google-generativeai":
+        piece = json.dumps({"candidates": [candidate]}).encode()
+        reply = Reply(
+            headers={"content-type": "application/json"}, moves=[Send(b"[" + piece), fault]
+        )
+    async with serving([reply], sdk=sdk, timeout_s=0.3) as (_, provider):
+        decision = await decide(provider, asking(), stream=True)
+    assert Respond("Hi") == decision.action
+
+
 async def test_files_are_found(serving: Any, asking: Any, sdk: str) -> None:
     """A file that is not inline is looked for by whoever opened the provider."""
     blob = BlobRef(digest="0" * 64, size=3)

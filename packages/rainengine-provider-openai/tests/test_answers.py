@@ -33,7 +33,7 @@ def read(answer: Answer, request: Any, settings: Any, *, stream: bool = False) -
 
 def put_together(settings: OpenAISettings, pieces: list[str]) -> dict[str, Any]:
     """Put a stream together to a whole answer."""
-    stream, reader = WIRES[settings.api].new_stream(), EventReader()
+    stream, reader = WIRES[settings.api].new_stream(settings), EventReader()
     ended = False
     for piece in pieces:
         for data in reader.feed(piece.encode()):

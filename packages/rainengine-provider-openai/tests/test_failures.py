@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rainengine.core.errors import ProviderError
+from rainengine.core.records import Respond
 from rainengine.core.settings import Secret
 from rainengine.model_servers import Cut, Failure, Hang, Reply, Reset, Send, SendUnframed
 from rainengine.provider_openai._advice import advised_wait_ms, should_retry
@@ -154,6 +155,57 @@ async def test_a_broken_stream(
     """A stream that ends or breaks before its answer is an error, whatever came before."""
     error = await failed(on_stage, ask, reply, stream=True)
     assert (error.kind, error.retryable) == (kind, retryable)
+
+
+def _event(**event: Any) -> Send:
+    return Send(f"data: {json.dumps(event)}\n\n".encode())
+
+
+FINISH = _event(choices=[{"delta": {}, "finish_reason": "stop"}])
+USAGE = _event(choices=[], usage={"prompt_tokens": 3, "completion_tokens": 2})
+ITEM = {"type": "message", "content": [{"type": "output_text", "text": "Once"}]}
+RESPONSE = {"status": "completed", "output": [ITEM], "usage": {"input_tokens": 3}}
+LAST = _event(type="response.completed", response=RESPONSE)
+COMPLETE: dict[str, tuple[tuple[Send, ...], dict[str, Any]]] = {
+    "chat, with its usage": ((CHUNK, FINISH, USAGE), {}),
+    "chat, of which none was asked": ((CHUNK, FINISH), {"stream_usage": False}),
+    "a response": ((LAST,), {"api": "responses"}),
+}
+FAULTS: dict[str, tuple[Any, ...]] = {
+    "cut": (Cut(),),
+    "reset": (Reset(),),
+    "nothing": (Hang(),),
+    "no JSON": (Send(b"data: {\n\n"), Hang()),
+    "an error": (Send(b'data: {"error": "too late"}\n\n'), Hang()),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+@pytest.mark.parametrize(("moves", "others"), COMPLETE.values(), ids=COMPLETE)
+async def test_what_comes_after_a_whole_answer(
+    on_stage: Any, ask: Any, moves: Any, others: Any, fault: Any
+) -> None:
+    """An answer that is there is not thrown away for what happens to its connection."""
+    reply = Reply(headers=STREAM, moves=(*moves, *fault))
+    async with on_stage([reply], **others) as stage:
+        decision = await stage.provider.stream_action(ask(), [].append)
+    assert decision.action == Respond("Once")
+    assert (decision.usage is None) == ("stream_usage" in others)
+
+
+async def test_an_answer_that_lacks_its_usage(on_stage: Any, ask: Any) -> None:
+    """An answer that breaks off before the usage that was asked for is not whole."""
+    reply = Reply(headers=STREAM, moves=(CHUNK, FINISH, Cut()))
+    error = await failed(on_stage, ask, reply, stream=True)
+    assert (error.kind, error.retryable) == ("transport", True)
+
+
+async def test_usage_that_was_not_asked_for(on_stage: Any, ask: Any) -> None:
+    """Usage that comes after the last of an answer counts, asked for or not."""
+    reply = Reply(headers=STREAM, moves=(CHUNK, FINISH, USAGE, Hang()))
+    async with on_stage([reply], stream_usage=False) as stage:
+        decision = await stage.provider.stream_action(ask(), [].append)
+    assert decision.usage.input_tokens == 3
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -62,6 +62,11 @@ class Answer:
         self._parts += parts
         return _said(parts)
 
+    @property
+    def complete(self) -> bool:
+        """Whether it has ended, so that nothing can spoil it any more."""
+        return self.ending is not None
+
     def check(self, endings: frozenset[str]) -> None:
         """Raise `ProviderError` if the answer cannot be read, is blocked, or ended otherwise."""
         if self._fault is not None:

@@ -95,9 +95,11 @@ class GenaiTransport:
             stream = await self._client.models.generate_content_stream(
                 model=model, contents=contents, config=config
             )
-            async for _ in stream:
+            try:
+                async for _ in stream:
+                    _hand_over(events, take)
+            finally:
                 _hand_over(events, take)
-            _hand_over(events, take)
 
     async def embed(
         self, model: str, texts: Sequence[str], dimensions: int | None, timeout_s: float

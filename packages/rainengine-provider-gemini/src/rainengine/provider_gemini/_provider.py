@@ -108,6 +108,8 @@ class GeminiProvider:
             else:
                 await self._transport.stream(model, prepared.body, timeout_s, take)
         except ProviderError as error:
+            if answer.complete:
+                return answer
             if prepared.used is None or error.kind != "configuration":
                 raise
             self._caches.forget(prepared.used)  # it may have vanished, which looks like this

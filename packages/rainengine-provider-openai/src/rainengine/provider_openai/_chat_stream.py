@@ -16,6 +16,7 @@ _ADDED_UP = ("content", "refusal", "reasoning_content", "reasoning")
 class ChatStream:
     """Takes chunks in, and gives the completion that they make."""
 
+    _usage_asked: bool = True
     _head: dict[str, Any] = attrs.field(factory=dict[str, Any], init=False)
     _message: dict[str, Any] = attrs.field(factory=dict[str, Any], init=False)
     _calls: list[dict[str, Any]] = attrs.field(factory=list[dict[str, Any]], init=False)
@@ -62,6 +63,11 @@ class ChatStream:
             self._places[place] = call
             self._calls.append(call)
         return call
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of the completion is there."""
+        return self._finish is not None and ("usage" in self._head or not self._usage_asked)
 
     def whole(self, *, ended: bool) -> dict[str, Any]:
         """Return the completion; `ended` tells whether the stream said that it was over.

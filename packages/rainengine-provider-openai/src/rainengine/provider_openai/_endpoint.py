@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     import httpx2
     from openai import AsyncOpenAI
 
-Take: TypeAlias = Callable[[dict[str, Any]], None]
+Take: TypeAlias = Callable[[dict[str, Any]], bool]
+"""Takes an event, and tells whether the answer is complete with it."""
 
 _LINGER_S = 0.1
-"""How long to wait, after the last event, for the body to end, so that the connection stays."""
+"""How long a complete answer waits for its body to end, so that the connection stays."""
 
 
 @attrs.frozen(eq=False)
@@ -73,6 +74,8 @@ class _Reading:
     _events: EventReader = attrs.field(factory=EventReader, init=False)
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
     _done: bool = attrs.field(default=False, init=False)
+    _complete: bool = attrs.field(default=False, init=False)
+    """From here on more is taken, such as the usage, but no fault counts."""
     _failure: ProviderError | None = attrs.field(default=None, init=False)
 
     async def read(self, response: httpx2.Response) -> bool:
@@ -91,7 +94,7 @@ class _Reading:
             async for data in response.aiter_bytes():
                 self._take_all(self._events.feed(data))
         except Exception:
-            if not self._done:
+            if not self._complete:
                 raise
 
     def _take_all(self, events: Iterator[str]) -> None:
@@ -101,15 +104,22 @@ class _Reading:
                     return
                 self._take_one(data)
         except ProviderError as failure:
-            self._failure = failure
+            self._done = self._complete
+            self._failure = None if self._complete else failure
             self._scope.cancel()
 
     def _take_one(self, data: str) -> None:
         if data == DONE:
             self._done = True
-            self._scope.deadline = trio.current_time() + _LINGER_S
+            self._linger()
             return
         event = parsed(data)
         if event.get("error"):
             raise told_failure(event)
-        self._take(event)
+        if self._take(event):
+            self._linger()
+
+    def _linger(self) -> None:
+        if not self._complete:
+            self._complete = True
+            self._scope.deadline = trio.current_time() + _LINGER_S

@@ -64,7 +64,7 @@ class OpenAIProvider:
     async def _stream(self, request: ProviderRequest, send: SendText) -> ProviderDecision:
         wire = WIRES[self.settings.api]
         body = wire.streamed(await self._body(request, wire), self.settings)
-        stream = wire.new_stream()
+        stream = wire.new_stream(self.settings)
         ended = await self._endpoint.stream(wire.path, body, partial(_pass_on, stream, send))
         return self._decision(stream.whole(ended=ended), request, wire)
 
@@ -126,10 +126,11 @@ class OpenAIProvider:
         )
 
 
-def _pass_on(stream: AnswerStream, send: SendText, event: dict[str, Any]) -> None:
+def _pass_on(stream: AnswerStream, send: SendText, event: dict[str, Any]) -> bool:
     text = stream.feed(event)
     if text:
         send(text)
+    return stream.complete
 
 
 async def _find(resolve: Resolve, attachment: Attachment) -> str:

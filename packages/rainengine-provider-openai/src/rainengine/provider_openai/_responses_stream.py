@@ -32,6 +32,11 @@ class ResponseStream:
             self._items.append(as_object(event.get("item")))
         return as_text(event.get("delta")) if kind in _TEXT else ""
 
+    @property
+    def complete(self) -> bool:
+        """Whether all of the response is there."""
+        return self._response is not None
+
     def whole(self, *, ended: bool) -> dict[str, Any]:
         """Return the response. Raises `ProviderError` where the stream broke off."""
         if self._response is None:

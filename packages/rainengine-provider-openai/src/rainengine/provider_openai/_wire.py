@@ -24,6 +24,11 @@ class AnswerStream(Protocol):
         """Take in an event; return what it adds to the text. Raises `ProviderError`."""
         ...
 
+    @property
+    def complete(self) -> bool:
+        """Whether all of the answer is there, so that nothing can spoil it any more."""
+        ...
+
     def whole(self, *, ended: bool) -> dict[str, Any]:
         """Return the answer, as if it had come whole. Raises `ProviderError` if it broke off."""
         ...
@@ -38,7 +43,7 @@ class Wire:
     """The body of a request. Raises `ProviderError` for a file that cannot be sent."""
     streamed: Callable[[dict[str, Any], OpenAISettings], dict[str, Any]]
     """The body of the same request for a stream."""
-    new_stream: Callable[[], AnswerStream]
+    new_stream: Callable[[OpenAISettings], AnswerStream]
     read: Callable[[object, ProviderRequest, OpenAISettings], Reading]
     """Reads a whole answer. Raises `ProviderError` where it is none."""
 
@@ -48,14 +53,14 @@ WIRES: Mapping[Api, Wire] = {
         path=chat.PATH,
         body=chat.body,
         streamed=chat.streamed,
-        new_stream=ChatStream,
+        new_stream=lambda settings: ChatStream(usage_asked=settings.stream_usage),
         read=chat.read,
     ),
     "responses": Wire(
         path=responses.PATH,
         body=responses.body,
         streamed=responses.streamed,
-        new_stream=ResponseStream,
+        new_stream=lambda _: ResponseStream(),
         read=responses.read,
     ),
 }
