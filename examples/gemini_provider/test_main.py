@@ -17,12 +17,12 @@ async def test_question_is_answered(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], sdk: str
 ) -> None:
     """The model calls the skill, is told its result, and its answer is printed as it comes."""
-    monkeypatch.setenv("GEMINI_API_KEY", "a key")
+    monkeypatch.setenv("GEMINI_API_KEY", "a-key")
     script = [
         Answer(calls=(Call(name="count_stock", args={"product": "cinnamon rolls"}),)),
         Answer(text="3 are left."),
     ]
-    async with open_gemini_server(script, api_key="a key") as server:
+    async with open_gemini_server(script, api_key="a-key") as server:
         settings = {**MAIN["SETTINGS"], "base_url": server.url, "sdk": sdk}
         assert "3 are left." == await MAIN["main"]("How many rolls are left?", settings)
     assert "3 are left.\n" == capsys.readouterr().out
@@ -34,7 +34,7 @@ async def test_failure_is_told(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Where the model cannot be asked, the example says why."""
-    monkeypatch.setenv("GEMINI_API_KEY", "a key")
+    monkeypatch.setenv("GEMINI_API_KEY", "a-key")
     async with open_gemini_server([Failure(status=404, message="no such model")]) as server:
         assert await MAIN["main"]("Hi", {**MAIN["SETTINGS"], "base_url": server.url}) is None
     assert "no such model" in capsys.readouterr().out

@@ -20,8 +20,8 @@ async def test_a_question_is_answered(endpoint: str, capsys: pytest.CaptureFixtu
         Answer(calls=(Call(name="count_stock", args={"product": "cinnamon rolls"}),)),
         Answer(text="3 are left."),
     ]
-    async with open_openai_server(script, api_key="a key") as server:
-        there = {"base_url": f"{server.url}/v1", "api_key": Secret("a key")}
+    async with open_openai_server(script, api_key="a-key") as server:
+        there = {"base_url": f"{server.url}/v1", "api_key": Secret("a-key")}
         settings = {**MAIN["ENDPOINTS"][endpoint], **there}
         assert await MAIN["main"]("How many rolls are left?", settings) == "3 are left."
     assert capsys.readouterr().out == "3 are left.\n"
@@ -33,6 +33,6 @@ async def test_a_question_is_answered(endpoint: str, capsys: pytest.CaptureFixtu
 async def test_a_failure_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     """Where the model cannot be asked, the example says why."""
     async with open_openai_server([Failure(status=404, message="no such model")]) as server:
-        there = {"base_url": f"{server.url}/v1", "api_key": Secret("a key")}
+        there = {"base_url": f"{server.url}/v1", "api_key": Secret("a-key")}
         assert await MAIN["main"]("Hi", {**MAIN["ENDPOINTS"]["openai"], **there}) is None
     assert "no such model" in capsys.readouterr().out

@@ -98,14 +98,15 @@ def _unfit(step: Step, answer: Run) -> str | None:
     if pending.delegation is not None:
         able, delegates = step.able, step.profile.delegates
         return complaint(pending.delegation, step.policy, able, delegates)
-    if not trigger.edited_args:
+    if not pending.calls:
         return None
     cap = step.session.backing.ledger.max_payload_bytes
     try:
         for record in (_resolution(trigger, pending), _approved_graph(step, trigger, pending)):
             codec.encode(record, cap=cap)
     except InadmissibleValue as error:
-        return f"edited_args: {error}"
+        what = "edited_args" if trigger.edited_args else "what was approved cannot be stored"
+        return f"{what}: {error}"
     return None
 
 
