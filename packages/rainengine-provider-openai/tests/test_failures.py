@@ -193,6 +193,28 @@ async def test_what_comes_after_a_whole_answer(
     assert (decision.usage is None) == ("stream_usage" in others)
 
 
+TOLD: dict[str, tuple[Any, str, bool]] = {
+    "a number": ({"code": 429, "message": "boom"}, "rate_limited", True),
+    "digits": ({"code": "401", "message": "boom"}, "configuration", False),
+    "a word": ({"code": "server_error", "message": "boom"}, "internal", True),
+    "no code": ({"message": "boom"}, "internal", True),
+    "a text": ("boom", "internal", True),
+}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("case", TOLD.values(), ids=TOLD)
+async def test_an_error_told_with_success(
+    on_stage: Any, ask: Any, api: Any, case: tuple[Any, str, bool], *, stream: bool
+) -> None:
+    """An error in an answer of status 200 is that error, whatever else is missing."""
+    error, kind, retryable = case
+    reply = Reply.of_json({"error": error})
+    failure = await failed(on_stage, ask, reply, stream=stream, api=api)
+    assert (failure.kind, failure.retryable) == (kind, retryable)
+    assert "boom" in str(failure)
+
+
 async def test_an_answer_that_lacks_its_usage(on_stage: Any, ask: Any) -> None:
     """An answer that breaks off before the usage that was asked for is not whole."""
     reply = Reply(headers=STREAM, moves=(CHUNK, FINISH, Cut()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -13,7 +14,8 @@ from rainengine.core.abc import Clock
 from rainengine.core.errors import ProviderError
 from rainengine.provider_openai._events import DONE, EventReader, parsed
 from rainengine.provider_openai._failing import not_streamed
-from rainengine.provider_openai._failures import failure_of, told_failure
+from rainengine.provider_openai._failures import failure_of, raise_if_told
+from rainengine.provider_openai._values import as_object
 
 if TYPE_CHECKING:
     import httpx2
@@ -36,7 +38,9 @@ class Endpoint:
     async def post(self, path: str, body: dict[str, Any]) -> object:
         """Return the JSON of an answer, or its text where it is none."""
         try:
-            return await self._client.post(path, body=body, cast_to=object)
+            answer = await self._client.post(path, body=body, cast_to=object)
+            raise_if_told(as_object(answer))
+            return answer
         except Exception as error:  # noqa: BLE001  # nothing else may come out of a provider
             failure = self._failure(error)
         raise failure  # out here, so that no frame of the SDK, which knows the key, goes with it
@@ -80,6 +84,7 @@ class _Reading:
 
     async def read(self, response: httpx2.Response) -> bool:
         if "json" in response.headers.get("content-type", ""):
+            raise_if_told(_object_in(await response.aread()))
             raise not_streamed()
         with self._scope:
             await self._read(response)
@@ -114,8 +119,7 @@ class _Reading:
             self._linger()
             return
         event = parsed(data)
-        if event.get("error"):
-            raise told_failure(event)
+        raise_if_told(event)
         if self._take(event):
             self._linger()
 
@@ -123,3 +127,10 @@ class _Reading:
         if not self._complete:
             self._complete = True
             self._scope.deadline = trio.current_time() + _LINGER_S
+
+
+def _object_in(body: bytes) -> dict[str, Any]:
+    try:
+        return as_object(json.loads(body))
+    except (ValueError, RecursionError):
+        return {}

@@ -6,6 +6,7 @@ that an HTTP client of `httpx` is treated as one of `httpx2` is.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -142,10 +143,24 @@ def _message(error: Exception) -> str:
 def told_failure(told: dict[str, Any]) -> ProviderError:
     """Return the error for one that an answer tells of: a `code` or `type`, and a `message`."""
     inner = as_object(told.get("error")) or told
-    verdict = _by_word(inner, "code", "type") or _INTERNAL
-    word = as_text(inner.get("code")) or as_text(inner.get("type")) or "error"
-    message = f"the endpoint failed: {word}: {as_text(inner.get('message'))}"
+    code = str(inner.get("code") or "")
+    status = int(code) if re.fullmatch("[45][0-9]{2}", code) else None
+    verdict = _by_word(inner, "code", "type") or _by_status(
+        status or HTTPStatus.INTERNAL_SERVER_ERROR
+    )
+    word = code or as_text(inner.get("type")) or "error"
+    said = as_text(inner.get("message")) or as_text(told.get("error"))
+    message = f"the endpoint failed: {word}: {said}"
     return ProviderError(message, kind=verdict.kind, retryable=verdict.retryable)
+
+
+def raise_if_told(answer: dict[str, Any]) -> None:
+    """Raise `ProviderError` for an error that an answer of HTTP status 200 tells of.
+
+    A response that failed tells of it by its `status` too, which `read` looks at.
+    """
+    if answer.get("error"):
+        raise told_failure(answer)
 
 
 def presentable(failure: ProviderError, secret: Secret) -> ProviderError:
