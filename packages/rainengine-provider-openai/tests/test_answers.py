@@ -172,6 +172,24 @@ def test_a_failed_response(ask: Any, settings: Any, error: Any, kind: str, retry
     assert (caught.value.kind, caught.value.retryable) == (kind, retryable)
 
 
+@pytest.mark.parametrize("finish", ["abort", "insufficient_system_resource", "new", 5])
+def test_an_end_that_nobody_knows(ask: Any, settings: Any, finish: Any) -> None:
+    """An answer that ended for an unknown reason may be half an answer, and is asked for again."""
+    body = {"choices": [{"message": {"content": "half"}, "finish_reason": finish}]}
+    with pytest.raises(ProviderError, match=str(finish)) as caught:
+        WIRES["chat"].read(body, ask(), settings())
+    assert (caught.value.kind, caught.value.retryable) == ("internal", True)
+
+
+@pytest.mark.parametrize(
+    "finish", [None, "", "stop", "tool_calls", "function_call", "eos", "stop_sequence"]
+)
+def test_ends_of_answers(ask: Any, settings: Any, finish: Any) -> None:
+    """An answer may be told to be finished in several words, or in none."""
+    body = {"choices": [{"message": {"content": "whole"}, "finish_reason": finish}]}
+    assert WIRES["chat"].read(body, ask(), settings()).answer.text == "whole"
+
+
 def test_a_model_that_failed(ask: Any, settings: Any) -> None:
     """OpenRouter ends an answer with `error` where the model behind it failed."""
     body = {"choices": [{"message": {"content": "x"}, "finish_reason": "error"}]}

@@ -19,6 +19,7 @@ from rainengine.core.records import Respond
 from rainengine.core.settings import Secret
 from rainengine.model_servers import Cut, Failure, Hang, Reply, Reset, Send, SendUnframed
 from rainengine.provider_openai._advice import advised_wait_ms, should_retry
+from rainengine.provider_openai._chat import ENDINGS
 from rainengine.provider_openai._failures import (
     BY_CLASS,
     BY_CODE,
@@ -283,6 +284,7 @@ CLASSES: list[tuple[Exception, str, bool]] = [
     (openai.OpenAIError("x"), "configuration", False),
     (httpx2.ReadTimeout("x"), "timeout", True),
     (httpx2.ReadError("x"), "transport", True),
+    (httpx2.DecodingError("x"), "invalid_response", True),
     (json.JSONDecodeError("x", "", 0), "invalid_response", True),
     (RuntimeError("x"), "internal", False),
 ]
@@ -413,6 +415,11 @@ def tables() -> str:
         lines += [f"### {title}", "", f"| {key} | kind | again |", "|---|---|---|"]
         lines += [*_rows(table), ""]
     return "\n".join(lines)
+
+
+def test_the_reference_names_the_endings() -> None:
+    """The page in the reference names each ending of an answer that can be read."""
+    assert [] == [name for name in ENDINGS if f"`{name}`" not in PAGE.read_text("utf-8")]
 
 
 def test_the_reference_has_the_tables() -> None:

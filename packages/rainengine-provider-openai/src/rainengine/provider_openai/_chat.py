@@ -156,6 +156,9 @@ def _call(call_id: str, call: ToolCallPart) -> dict[str, Any]:
 
 # Answers.
 
+ENDINGS = ("stop", "tool_calls", "function_call", "length", "eos", "stop_sequence")
+"""Why answers end that can be read; an answer that ended otherwise may be half an answer."""
+
 
 def read(completion: object, request: ProviderRequest, settings: OpenAISettings) -> Reading:
     """Read a whole answer. Raises `ProviderError` where it is none."""
@@ -182,8 +185,9 @@ def read(completion: object, request: ProviderRequest, settings: OpenAISettings)
 def _raise_if_failed(finish: object, message: dict[str, Any], request: ProviderRequest) -> None:
     if finish == "content_filter":
         raise filtered()
-    if finish == "error":  # OpenRouter: the model behind it failed
-        raise ProviderError("the model failed while answering", kind="internal", retryable=True)
+    if finish and finish not in ENDINGS:  # as `error` at OpenRouter: the model behind it failed
+        message = f"the model failed while answering: it ended with {finish}"
+        raise ProviderError(message, kind="internal", retryable=True)
     refusal = as_text(message.get("refusal"))
     if refusal and request.config.response_schema is not None:
         raise refused(refusal)

@@ -40,9 +40,10 @@ class Endpoint:
         try:
             answer = await self._client.post(path, body=body, cast_to=object)
             raise_if_told(as_object(answer))
-            return answer
         except Exception as error:  # noqa: BLE001  # nothing else may come out of a provider
             failure = self._failure(error)
+        else:
+            return answer
         raise failure  # out here, so that no frame of the SDK, which knows the key, goes with it
 
     async def stream(self, path: str, body: dict[str, Any], take: Take) -> bool:

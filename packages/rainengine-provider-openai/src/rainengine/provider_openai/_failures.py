@@ -87,6 +87,7 @@ BY_CLASS: Mapping[str, Verdict] = {
     "APIError": _INTERNAL,
     "OpenAIError": _CONFIGURATION,
     "TimeoutException": _TIMEOUT,
+    "DecodingError": _GARBLED,
     "RequestError": _TRANSPORT,
     "JSONDecodeError": _GARBLED,
     "UnicodeDecodeError": _GARBLED,
