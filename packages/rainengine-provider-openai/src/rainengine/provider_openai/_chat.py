@@ -186,8 +186,8 @@ def _raise_if_failed(finish: object, message: dict[str, Any], request: ProviderR
     if finish == "content_filter":
         raise filtered()
     if finish and finish not in ENDINGS:  # as `error` at OpenRouter: the model behind it failed
-        message = f"the model failed while answering: it ended with {finish}"
-        raise ProviderError(message, kind="internal", retryable=True)
+        told = f"the model failed while answering: it ended with {finish}"
+        raise ProviderError(told, kind="internal", retryable=True)
     refusal = as_text(message.get("refusal"))
     if refusal and request.config.response_schema is not None:
         raise refused(refusal)

@@ -16,7 +16,7 @@ _ADDED_UP = ("content", "refusal", "reasoning_content", "reasoning")
 class ChatStream:
     """Takes chunks in, and gives the completion that they make."""
 
-    _usage_asked: bool = True
+    _usage_asked: bool = attrs.field(default=True, alias="usage_asked")
     _head: dict[str, Any] = attrs.field(factory=dict[str, Any], init=False)
     _message: dict[str, Any] = attrs.field(factory=dict[str, Any], init=False)
     _calls: list[dict[str, Any]] = attrs.field(factory=list[dict[str, Any]], init=False)
