@@ -75,6 +75,8 @@ def events_in(records: Sequence[Record]) -> list[KernelEvent]:
 
 def delta_of(events: Sequence[KernelEvent]) -> StateDelta:
     """The ids that these events touch."""
+    if not events:  # the usual case, quickly
+        return StateDelta()
     return StateDelta(
         created_goal_ids=tuple(e.goal_id for e in events if isinstance(e, GoalCreated)),
         updated_task_ids=tuple(e.task_id for e in events if isinstance(e, _TASK_EVENTS)),

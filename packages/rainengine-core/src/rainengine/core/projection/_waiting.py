@@ -128,6 +128,8 @@ def next_expiry_ms(parked: Iterable[ParkedRun]) -> int | None:
 
 def left_over(state: SessionProjection, batch: Sequence[Record] = ()) -> int:
     """How many runs have their turn behind one that `batch` ends."""
+    if not state.queue and not state.parked:  # the usual case, quickly
+        return 0
     begun = {record.trigger_id for record in batch if isinstance(record, TriggerIntent)}
     ended = {record.trigger_id for record in batch if isinstance(record, OutcomeRecord)}
     queued = {run.trigger_id for run in state.queue}
@@ -141,6 +143,8 @@ def left_over(state: SessionProjection, batch: Sequence[Record] = ()) -> int:
 
 def still_parked(state: SessionProjection, batch: Sequence[Record] = ()) -> list[ParkedRun]:
     """Return the runs that wait for an answer, and still will behind `batch`."""
+    if not state.parked:  # the usual case, quickly
+        return []
     spent = {record.resume_token for record in batch if isinstance(record, ApprovalResolution)}
     spent |= {
         record.event.correlation_id
