@@ -22,21 +22,19 @@ import trio
 from rainengine.core import codec
 from rainengine.core.abc import INTAKE_KINDS, Appended, OutboxItem
 from rainengine.core.engine._deltas import events_in, index_after
-from rainengine.core.engine._ledgers import Backing
+from rainengine.core.engine._history import History
 from rainengine.core.engine._listening import Listening, Stop
-from rainengine.core.engine._tenure import Tenure
 from rainengine.core.errors import (
     DuplicateTrigger,
     FenceLost,
     InadmissibleValue,
     LeaseHeld,
-    LedgerCorrupt,
     LedgerError,
     LedgerUnavailable,
     SequenceConflict,
 )
 from rainengine.core.kernel import REASON_CHARACTERS
-from rainengine.core.projection import Run, SessionProjection, fold, left_over
+from rainengine.core.projection import Run, fold, left_over
 from rainengine.core.records import (
     CancelRequest,
     Head,
@@ -51,7 +49,6 @@ from rainengine.core.records import (
 
 T = TypeVar("T")
 
-_PAGE = 1000
 SNAPSHOT_WHEN_BUSY = 500
 SNAPSHOT_WHEN_IDLE = 100
 
@@ -69,19 +66,13 @@ class Resumed:
 
 
 @attrs.define(kw_only=True, eq=False)
-class OpenSession:
+class OpenSession(History):
     """A session in this engine's memory; whoever uses it has the session's lock.
 
     `resumed` is the answer that the last step took in; `reserved` says that the reservation for the
     next call was made by this process, and not used yet.
     """
 
-    backing: Backing
-    session_id: str
-    tenure: Tenure
-    head: Head
-    projection: SessionProjection = attrs.field(factory=SessionProjection)
-    stale: bool = False
     assumed_new: bool = False
     snapshot_sequence: int = 0
     emitted: list[KernelEvent] = attrs.field(factory=list[KernelEvent])
@@ -90,86 +81,10 @@ class OpenSession:
     appending: bool = attrs.field(default=False, init=False)
     _listening: Listening = attrs.field(factory=Listening, init=False)
 
-    # Reading.
-
-    async def refresh(self) -> bool:
-        """Take in what others appended, and learn who holds the session.
-
-        False means that the ledger holds another history than the one known here
-        (it was erased, or restored): the session has to be loaded from its start.
-        """
-        if await self.tenure.look() == self.head:
-            return True
-        if not await self._read_tail():
-            return False
-        await self._check_head()
-        return True
-
-    async def _check_head(self) -> None:
-        """Raise `LedgerCorrupt` where the session's row and its records cannot both be right.
-
-        A head is stored together with its records: those behind it must be there, and it must
-        not be behind those that are. Without this, whoever appends would be refused for ever.
-        """
-        lease = self.tenure.lease
-        head = None if lease is None else lease.head
-        if head is not None and head.sequence < self.head.sequence:
-            head = await self.tenure.look()  # others may have appended in between
-        if head is None or head == self.head:
-            return
-        if head.sequence <= self.head.sequence or not await self._more_records():
-            raise LedgerCorrupt(
-                f"session {self.session_id!r} has its head at {head.sequence} and its last record"
-                f" at {self.head.sequence}: verify it, and restore it from a backup or an export"
-            )
-
-    async def _more_records(self) -> bool:
-        before = self.head.sequence
-        await self._take_in_pages(await self._page(before))
-        return self.head.sequence > before
-
-    async def _read_tail(self) -> bool:
-        known = self.head.sequence
-        page = await self._page(max(known - 1, 0))
-        if known and (not page or (page[0].sequence, page[0].hash) != (known, self.head.hash)):
-            self.stale = True
-            return False
-        await self._take_in_pages(page, known=1 if known else 0)
-        return True
-
-    async def _take_in_pages(self, page: Sequence[StoredRecord], *, known: int = 0) -> None:
-        """Take in a page, but for the first records that are `known`, and all pages after it."""
-        while True:
-            self._take_in(page[known:])
-            if len(page) < _PAGE:
-                return
-            page, known = await self._page(page[-1].sequence), 0
-
-    async def _page(self, after: int) -> Sequence[StoredRecord]:
-        return await self.backing.ledger.read(self.session_id, after=after, limit=_PAGE)
-
-    async def _read_from(self, after: int) -> list[StoredRecord]:
-        records: list[StoredRecord] = []
-        while True:
-            page = await self._page(after)
-            records += page
-            if len(page) < _PAGE:
-                return records
-            after = page[-1].sequence
-
-    def _take_in(self, records: Sequence[StoredRecord]) -> None:
-        for record in records:
-            try:
-                fold(self.projection, record.sequence, record)
-            except (LookupError, ValueError, TypeError, AttributeError) as error:
-                self.stale = True
-                raise LedgerCorrupt(
-                    f"record {record.sequence} of session {self.session_id!r} does not fit those"
-                    " before it: verify the session, and restore it from a backup or an export"
-                ) from error
-        if records:
-            self.head = Head(records[-1].sequence, records[-1].hash)
-            self.reserved &= all(record.kind in INTAKE_KINDS for record in records)
+    def take_in(self, records: Sequence[StoredRecord]) -> None:
+        """Fold in what somebody else may have appended."""
+        super().take_in(records)
+        self.reserved &= all(record.kind in INTAKE_KINDS for record in records)
 
     # Appending.
 
@@ -299,14 +214,7 @@ class OpenSession:
         """Take in the intake that came right before an append at whatever head there was."""
         missing = first_sequence - 1 - self.head.sequence
         if missing > 0:
-            self._take_in((await self._read_from(self.head.sequence))[:missing])
-
-    async def take_in_intake(self, conflict: SequenceConflict) -> None:
-        """Take in what came before an append that was refused; raise where it is no intake."""
-        tail = await self._read_from(self.head.sequence)
-        if not tail or not all(stored.kind in INTAKE_KINDS for stored in tail):
-            raise conflict
-        self._take_in(tail)
+            self.take_in((await self.read_from(self.head.sequence))[:missing])
 
     # Holding.
 
@@ -368,17 +276,17 @@ class OpenSession:
         if run is None:
             return
         with suppress(LedgerUnavailable):  # the next heartbeat looks again
-            for entry in await self._read_from(self.head.sequence):
+            for entry in await self.read_from(self.head.sequence):
                 if isinstance(request := entry.record, CancelRequest):
                     stopped = request.trigger_id or run.trigger_id
                     self.tell_of_cancellation(Stop(stopped, request.reason))
 
     async def _take_in_news(self) -> None:
-        tail = await self._read_from(self.head.sequence)
+        tail = await self.read_from(self.head.sequence)
         if not all(stored.kind in INTAKE_KINDS for stored in tail):
             self.stale = True
             raise Outdated
-        self._take_in(tail)
+        self.take_in(tail)
 
     def offer_snapshot(self) -> None:
         """Have the projection saved, if enough has been added since it was saved last."""
