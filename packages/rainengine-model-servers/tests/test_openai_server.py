@@ -115,6 +115,17 @@ async def test_a_response(serve: Serve) -> None:
     assert response.usage.input_tokens_details.cached_tokens == 3
 
 
+@pytest.mark.parametrize(
+    ("asked", "sealed"), [({}, None), ({"include": ["reasoning.encrypted_content"]}, "sealed")]
+)
+async def test_sealed_reasoning(serve: Serve, asked: Any, sealed: str | None) -> None:
+    """Reasoning comes sealed where a request asks for it."""
+    async with serve(RICH) as (client, _):
+        response = await client.responses.create(model="m", input=HI, **asked)
+    reasoning: Any = response.output[0]
+    assert reasoning.encrypted_content == sealed
+
+
 async def test_a_streamed_response(serve: Serve) -> None:
     """A stream has its events in order, the whole response last."""
     async with serve(RICH) as (client, _):

@@ -165,6 +165,25 @@ async def test_a_conversation(on_stage: Any, ask: Any, api: Any) -> None:
         assert (await stage.provider.generate_action(shown)).action == Respond("2 results")
 
 
+@pytest.mark.parametrize(("effort", "carried"), [("low", ["sealed"]), (None, [])])
+async def test_reasoning_is_carried(
+    on_stage: Any, ask: Any, effort: str | None, carried: list[str]
+) -> None:
+    """Where reasoning is asked for it comes sealed, and goes back with the call it led to."""
+    script = [Answer(opaque="sealed", calls=(Call(name="look_up"),)), Answer(text="done")]
+    async with on_stage(script, api="responses", reasoning_effort=effort) as stage:
+        first = await stage.provider.generate_action(ask())
+        (call,) = first.action.calls
+        part = ToolCallPart(call_id="a", name="look_up", args={}, opaque=call.opaque)
+        result = ToolResultPart(call_id="a", name="look_up", value=1)
+        shown = ask(("user", "hi"), ("assistant", [part]), ("tool", [result]))
+        await stage.provider.generate_action(shown)
+        items = stage.server.requests[-1].json["input"]
+    assert [item["encrypted_content"] for item in items if item.get("type") == "reasoning"] == (
+        carried
+    )
+
+
 # Prices.
 
 

@@ -186,6 +186,7 @@ def test_responses_options(ask: Any, settings: Any) -> None:
         "temperature": 0.5,
         "max_output_tokens": 99,
         "reasoning": {"effort": "low"},
+        "include": ["reasoning.encrypted_content"],
         "parallel_tool_calls": True,
         "truncation": "auto",
     }

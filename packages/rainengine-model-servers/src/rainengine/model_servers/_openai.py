@@ -107,6 +107,8 @@ class _Model:
         answer, name = self._complete(await self._answer(asked), asked)
         if not isinstance(answer, Answer):
             return answer
+        if responses.SEALED not in body.get("include", ()):
+            answer = attrs.evolve(answer, opaque=None)
         if not asked.stream:
             return _sent(answer, Reply.of_json(responses.response(answer, name)))
         return _sent(answer, Reply.of_events(responses.events(answer, name)))

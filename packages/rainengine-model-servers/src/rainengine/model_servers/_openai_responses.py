@@ -22,6 +22,9 @@ from rainengine.model_servers._messages import Request
 from rainengine.model_servers._openai_chat import arguments, parsed, parts_of, text_of
 from rainengine.model_servers._script import Answer, Asked, Call, Tokens
 
+SEALED = "reasoning.encrypted_content"
+"""What a request has to include for its reasoning to come sealed."""
+
 _CUT_OFF = {"length": "max_output_tokens", "content_filter": "content_filter"}
 
 

@@ -52,7 +52,7 @@ class Answer:
     refusal: str | None = None
     thoughts: str | None = None
     opaque: str | None = None
-    """Thinking that only the vendor can read."""
+    """Thinking that only the vendor can read; the responses API gives it where it is asked for."""
     stop: Stop = "end"
     tokens: Tokens | None = Tokens()
     model: str | None = None

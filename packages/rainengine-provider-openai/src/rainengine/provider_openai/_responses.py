@@ -35,6 +35,9 @@ from rainengine.provider_openai._values import as_count, as_object, as_objects, 
 
 PATH = "/responses"
 
+_SEALED_REASONING = "reasoning.encrypted_content"
+"""What reasoning comes back with only if it is asked for, and models without any refuse."""
+
 
 # Requests.
 
@@ -89,6 +92,7 @@ class _Writer:
             "temperature": config.temperature,
             "max_output_tokens": config.max_tokens or self._settings.max_output_tokens,
             "reasoning": None if effort is None else {"effort": effort},
+            "include": None if effort is None else [_SEALED_REASONING],
             "text": self._format(config.response_schema),
         }
         return {name: value for name, value in given.items() if value is not None}
