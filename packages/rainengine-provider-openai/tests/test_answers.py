@@ -473,6 +473,15 @@ def test_events_do_not_depend_on_pieces(size: int) -> None:
     assert [event for piece in pieces for event in into_many.feed(piece)] == wanted
 
 
+def test_a_byte_order_mark() -> None:
+    """A stream may begin with one; it is no part of the first line."""
+    reader = EventReader()
+    assert [*reader.feed(b"\xef\xbb"), *reader.feed(b"\xbfdata: one\n\ndata: two\n\n")] == [
+        "one",
+        "two",
+    ]
+
+
 def test_the_last_event_may_lack_its_end() -> None:
     """An event that the end of the stream cuts off after its line is still read."""
     reader = EventReader()

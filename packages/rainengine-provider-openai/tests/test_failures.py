@@ -17,7 +17,17 @@ from hypothesis import strategies as st
 from rainengine.core.errors import ProviderError
 from rainengine.core.records import Respond
 from rainengine.core.settings import Secret
-from rainengine.model_servers import Cut, Failure, Hang, Reply, Reset, Send, SendUnframed
+from rainengine.model_servers import (
+    Answer,
+    Cut,
+    Failure,
+    Hang,
+    Reply,
+    Reset,
+    Send,
+    SendUnframed,
+    open_openai_server,
+)
 from rainengine.provider_openai._advice import advised_wait_ms, should_retry
 from rainengine.provider_openai._chat import ENDINGS
 from rainengine.provider_openai._failures import (
@@ -97,11 +107,6 @@ BROKEN: dict[str, tuple[Reply, str, bool]] = {
         True,
     ),
     "nothing": (Reply(), "invalid_response", True),
-    "a redirect in circles": (
-        Reply(status=307, headers={"location": "/v1/chat/completions", "content-length": "0"}),
-        "configuration",
-        False,
-    ),
 }
 
 
@@ -112,6 +117,17 @@ async def test_a_broken_answer(
     """Whatever comes instead of an answer is an error with its kind."""
     error = await failed(on_stage, ask, reply, stream=False)
     assert (error.kind, error.retryable) == (kind, retryable)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_redirect(on_stage: Any, ask: Any, stream: bool) -> None:  # noqa: FBT001
+    """A request, and the key with it, goes nowhere but to the endpoint that the settings name."""
+    async with open_openai_server([Answer(text="x")]) as other:
+        there = {"location": f"{other.url}/v1/chat/completions", "content-length": "0"}
+        error = await failed(on_stage, ask, Reply(status=307, headers=there), stream=stream)
+        assert other.requests == []
+    assert (error.kind, error.retryable) == ("configuration", False)
+    assert "(307)" in str(error)
 
 
 STREAM = {"content-type": "text/event-stream"}

@@ -404,6 +404,15 @@ async def test_a_connection_is_kept(on_stage: Any, ask: Any, api: Any) -> None:
         assert stage.server.open_connections == 1
 
 
+async def test_a_sloppy_stream(on_stage: Any, ask: Any) -> None:
+    """Empty events, which keep a connection open, and spaces around the end do not count."""
+    body = b'data:\n\ndata: {"choices":[{"delta":{"content":"x"}}]}\n\ndata:\n\ndata: [DONE] \n\n'
+    reply = Reply(headers={"content-type": "text/event-stream"}, moves=(Send(body),))
+    async with on_stage([reply]) as stage:
+        decision = await stage.provider.stream_action(ask(), [].append)
+    assert decision.action == Respond("x")
+
+
 async def test_an_end_that_is_not_the_end(on_stage: Any, ask: Any) -> None:
     """An endpoint that says `[DONE]` and then nothing is not waited for."""
     moves = (Send(b'data: {"choices":[{"delta":{"content":"x"}}]}\n\ndata: [DONE]\n\n'), Hang())
@@ -481,10 +490,11 @@ async def test_what_the_environment_says(
     monkeypatch.setenv("OPENAI_PROJECT_ID", "proj-of-somebody")
     monkeypatch.setenv("OPENAI_BASE_URL", "http://nowhere.invalid")
     monkeypatch.setenv("OPENAI_API_KEY", "sk-of-somebody")
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "Authorization: Bearer other\nx-who: somebody")
     async with on_stage([Answer(text="x")] * 2) as stage:
         await stage.provider.generate_action(ask())
         headers = stage.server.requests[0].headers
-    assert not {"openai-organization", "openai-project"} & headers.keys()
+    assert not {"openai-organization", "openai-project", "x-who"} & headers.keys()
     async with on_stage([Answer(text="x")], organization="org-1", project="proj-1") as stage:
         await stage.provider.generate_action(ask())
         headers = stage.server.requests[0].headers

@@ -20,9 +20,12 @@ from rainengine.provider_openai._values import as_object
 if TYPE_CHECKING:
     import httpx2
     from openai import AsyncOpenAI
+    from openai._types import RequestOptions
 
 Take: TypeAlias = Callable[[dict[str, Any]], bool]
 """Takes an event, and tells whether the answer is complete with it."""
+
+_OPTIONS: RequestOptions = {"follow_redirects": False}  # or else to wherever an endpoint says
 
 _LINGER_S = 0.1
 """How long a complete answer waits for its body to end, so that the connection stays."""
@@ -38,7 +41,7 @@ class Endpoint:
     async def post(self, path: str, body: dict[str, Any]) -> object:
         """Return the JSON of an answer, or its text where it is none."""
         try:
-            answer = await self._client.post(path, body=body, cast_to=object)
+            answer = await self._client.post(path, body=body, cast_to=object, options=_OPTIONS)
             raise_if_told(as_object(answer))
         except Exception as error:  # noqa: BLE001  # nothing else may come out of a provider
             failure = self._failure(error)
@@ -60,7 +63,12 @@ class Endpoint:
         from openai import AsyncStream
 
         stream = await self._client.post(
-            path, body=body, cast_to=object, stream=True, stream_cls=AsyncStream[object]
+            path,
+            body=body,
+            cast_to=object,
+            options=_OPTIONS,
+            stream=True,
+            stream_cls=AsyncStream[object],
         )
         try:
             yield stream.response
@@ -115,7 +123,9 @@ class _Reading:
             self._scope.cancel()
 
     def _take_one(self, data: str) -> None:
-        if data == DONE:
+        if not data.strip():  # which some endpoints send to keep the connection
+            return
+        if data.strip() == DONE:
             self._done = True
             self._linger()
             return

@@ -22,6 +22,7 @@ from rainengine.provider_openai._values import as_object
 
 DONE = "[DONE]"
 
+_BOM = b"\xef\xbb\xbf"
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 
 
@@ -32,6 +33,7 @@ class EventReader:
     _line: list[bytes] = attrs.field(factory=list[bytes], init=False)
     _data: list[bytes] = attrs.field(factory=list[bytes], init=False)
     _after_cr: bool = attrs.field(default=False, init=False)
+    _begun: bool = attrs.field(default=False, init=False)
 
     def feed(self, data: bytes) -> Iterator[str]:
         """Take in bytes; yield the data of events."""
@@ -51,6 +53,8 @@ class EventReader:
 
     def _end_line(self) -> Iterator[str]:
         line = b"".join(self._line)
+        if not self._begun:
+            line, self._begun = line.removeprefix(_BOM), True
         self._line = []
         if line:
             self._take_in(line)

@@ -72,6 +72,7 @@ def _build(settings: OpenAISettings, http_client: Any) -> AsyncOpenAI:  # noqa: 
         max_retries=0,  # the engine retries, and keeps a record of it
         http_client=http_client,
     )
-    # The SDK would take these from the environment where they are not set.
+    # The SDK would take these from the environment where they are not set, and headers too.
     client.organization, client.project = settings.organization, settings.project
+    client._custom_headers = {}  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     return client
