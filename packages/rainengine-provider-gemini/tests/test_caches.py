@@ -18,7 +18,7 @@ from rainengine.core.records import (
     ToolResultPart,
 )
 from rainengine.core.settings import Secret
-from rainengine.model_servers import Answer, Asked, Tokens, open_gemini_server
+from rainengine.model_servers import Answer, Asked, Failure, Tokens, open_gemini_server
 from rainengine.provider_gemini import GeminiSettings, open_gemini_provider
 from rainengine.provider_gemini._prefixes import prefixes_of
 
@@ -122,6 +122,23 @@ async def test_system_instruction_alone_can_be_kept(
         decision = await provider.generate_action(request)
     assert "contents" not in server.requests[1].json
     assert decision.cache is not None
+
+
+async def test_cache_is_told_of_after_a_failure(serving: Any, asked: Any) -> None:
+    """A cache whose first call fails is paid for and told of with the next decision, once."""
+    turns = iter([Failure(status=503), answering, answering])
+
+    def script(request: Asked) -> Any:
+        turn = next(turns)
+        return turn if isinstance(turn, Failure) else turn(request)
+
+    async with serving(script) as (_, provider):
+        with pytest.raises(ProviderError):
+            await provider.generate_action(asked(1))
+        others = await provider.generate_action(asked(1, session_id="another"))
+        second = await provider.generate_action(asked(1))
+    assert others.cache is None
+    assert second.cache.cache_id == "cachedContents/1"
 
 
 async def test_expired_cache_is_replaced(serving: Any, asked: Any, clock: Any) -> None:

@@ -188,6 +188,7 @@ def test_any_error_is_a_failure(code: object, body: object, header: str) -> None
     [
         ("1.5s", "9", 1500),
         ("0s", "9", 0),
+        ("999999999s", "9", 86_400_000),
         ("soon", "9", 9000),
         (None, "0.25", 250),
         (None, "Wed, 21 Oct 2026 07:28:00 GMT", None),

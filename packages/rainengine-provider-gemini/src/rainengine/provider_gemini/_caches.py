@@ -45,6 +45,7 @@ class Cache:
     """What Google keeps for us. `expires_at_ms` is Unix time."""
 
     name: str
+    model: str
     tokens: int
     expires_at_ms: int
     uses: int = 0
@@ -52,11 +53,10 @@ class Cache:
 
 @attrs.frozen(kw_only=True)
 class Prepared:
-    """A body that may use a cache, and the cache that was created for it."""
+    """A body that may use a cache."""
 
     body: JsonObject
     used: Prefix | None = None
-    created: Cache | None = None
 
 
 @attrs.define
@@ -68,6 +68,7 @@ class Caches:
     _ttl_s: int
     _kept: dict[str, Cache] = attrs.field(factory=dict[str, Cache])
     _last: dict[SessionKey, Cache] = attrs.field(factory=dict[SessionKey, Cache])
+    _unreported: dict[SessionKey, list[Cache]] = attrs.field(factory=dict[SessionKey, list[Cache]])
 
     async def prepare(
         self,
@@ -83,18 +84,27 @@ class Caches:
         prefixes = prefixes_of(model, body, threshold_tokens) if self._ttl_s else []
         if not prefixes:
             return Prepared(body=body)
-        created = None
         self._forget_expired()
         if self._lacks(prefixes, threshold_tokens) and self._may_create(session):
-            await self._find(timeout_s * _SHARE)
+            await self._find(model, timeout_s * _SHARE)
             if self._lacks(prefixes, threshold_tokens):
-                created = await self._create(body, prefixes[-1], model, session, timeout_s * _SHARE)
+                await self._create(body, prefixes[-1], model, session, timeout_s * _SHARE)
         used = self._longest(prefixes)
         if used is None:
             return Prepared(body=body)
         cache = self._kept[used.name]
         cache.uses += 1
-        return Prepared(body=after(body, used, cache.name), used=used, created=created)
+        return Prepared(body=after(body, used, cache.name), used=used)
+
+    def unreported(self, session: SessionKey) -> Cache | None:
+        """Return a cache that was created for the session, once: for a decision to tell of it.
+
+        One whose call then failed is told of with a later decision, unless it has expired.
+        """
+        created = self._unreported.pop(session, [])
+        if created[1:]:
+            self._unreported[session] = created[1:]
+        return created[0] if created else None
 
     def forget(self, prefix: Prefix) -> None:
         """Do without a cache that has vanished."""
@@ -104,6 +114,11 @@ class Caches:
         soon_ms = self._clock.now_ms() + _MARGIN_MS
         self._kept = {n: c for n, c in self._kept.items() if c.expires_at_ms > soon_ms}
         self._last = {s: c for s, c in self._last.items() if c.expires_at_ms > soon_ms}
+        waiting = {
+            session: [cache for cache in created if cache.expires_at_ms > soon_ms]
+            for session, created in self._unreported.items()
+        }
+        self._unreported = {session: created for session, created in waiting.items() if created}
 
     def _longest(self, prefixes: list[Prefix]) -> Prefix | None:
         return next((one for one in reversed(prefixes) if one.name in self._kept), None)
@@ -119,35 +134,36 @@ class Caches:
 
     async def _create(
         self, body: JsonObject, prefix: Prefix, model: str, session: SessionKey, timeout_s: float
-    ) -> Cache | None:
+    ) -> None:
         creation = creation_body(model, body, prefix, self._ttl_s)
         try:
-            cache = _read(await self._transport.create_cache(creation, timeout_s))
+            cache = _read(await self._transport.create_cache(creation, timeout_s), model)
         except _NOT_TO_BE_HAD:
             until_ms = self._clock.now_ms() + _MARGIN_MS + _RETRY_MS
-            self._last[session] = Cache(name="", tokens=0, expires_at_ms=until_ms)
-            return None
+            self._last[session] = Cache(name="", model=model, tokens=0, expires_at_ms=until_ms)
+            return
         self._kept[prefix.name] = self._last[session] = cache
-        return cache
+        self._unreported.setdefault(session, []).append(cache)
 
-    async def _find(self, timeout_s: float) -> None:
+    async def _find(self, model: str, timeout_s: float) -> None:
         """Learn what others have created, or this process before it was started again."""
         try:
             for shown in await self._transport.list_caches(timeout_s):
                 name = str(shown.get("displayName", ""))
                 if name.startswith(NAMED):
-                    self._kept.setdefault(name, _read(shown))
+                    self._kept.setdefault(name, _read(shown, model))
         except _NOT_TO_BE_HAD:
             return  # one more is created, which does no harm
         self._forget_expired()
 
 
-def _read(shown: JsonObject) -> Cache:
+def _read(shown: JsonObject, model: str) -> Cache:
     usage = shown.get("usageMetadata")
     tokens = usage.get("totalTokenCount", 0) if isinstance(usage, dict) else 0
     expires_at = datetime.fromisoformat(str(shown["expireTime"]))
     return Cache(
         name=str(shown["name"]),
+        model=model,
         tokens=int(str(tokens)),
         expires_at_ms=round(expires_at.timestamp() * 1000),
     )

@@ -158,6 +158,7 @@ CLIENT_ERRORS: Mapping[str, Verdict] = {
 """By class, or else by the nearest of its bases that stands here."""
 
 _MESSAGE_CHARACTERS = 400
+_LONGEST_DELAY_MS = 86_400_000
 _RETRY_INFO = "type.googleapis.com/google.rpc.RetryInfo"
 _QUOTA_FAILURE = "type.googleapis.com/google.rpc.QuotaFailure"
 
@@ -295,4 +296,6 @@ def _delay_ms(details: Iterable[Mapping[str, Any]], headers: Mapping[str, str]) 
 
 
 def _seconds_ms(text: str) -> int | None:
-    return math.ceil(float(text) * 1000) if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", text) else None
+    if not re.fullmatch(r"\d{1,9}(\.\d{1,9})?", text):
+        return None
+    return min(math.ceil(float(text) * 1000), _LONGEST_DELAY_MS)

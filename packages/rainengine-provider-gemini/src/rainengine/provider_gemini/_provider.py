@@ -21,7 +21,13 @@ from rainengine.core.prices import cost_micros, known_price
 from rainengine.core.records import Action, ProviderCache, ProviderConfig, TokenPrice
 from rainengine.provider_gemini import _failures as failures
 from rainengine.provider_gemini._answers import Answer
-from rainengine.provider_gemini._caches import SMALLEST_TOKENS, Cache, Caches, Prepared
+from rainengine.provider_gemini._caches import (
+    SMALLEST_TOKENS,
+    Cache,
+    Caches,
+    Prepared,
+    SessionKey,
+)
 from rainengine.provider_gemini._decisions import action_of
 from rainengine.provider_gemini._files import Resolve, resolved
 from rainengine.provider_gemini._requests import body_of
@@ -69,10 +75,12 @@ class GeminiProvider:
         model = request.config.model or self.settings.model
         prepared = await self._prepare(request, model)
         answer = await self._answer(prepared, model, self._timeout_s(request), send)
+        action = self._shown(action_of(answer, request, model))
+        created = self._caches.unreported(_session(request))
         return ProviderDecision(
-            action=self._shown(action_of(answer, request, model)),
-            usage=self._usage(answer, model, prepared.created),
-            cache=_recorded(prepared.created, model),
+            action=action,
+            usage=self._usage(answer, model, created),
+            cache=_recorded(created),
             model=answer.model or model,
         )
 
@@ -87,7 +95,7 @@ class GeminiProvider:
         return await self._caches.prepare(
             body,
             model=model,
-            session=(request.context.tenant, request.context.session_id),
+            session=_session(request),
             threshold_tokens=request.policy.cache_threshold_tokens,
             timeout_s=self._timeout_s(request),
         )
@@ -189,12 +197,16 @@ class GeminiProvider:
         return vectors
 
 
-def _recorded(created: Cache | None, model: str) -> ProviderCache | None:
+def _session(request: ProviderRequest) -> SessionKey:
+    return request.context.tenant, request.context.session_id
+
+
+def _recorded(created: Cache | None) -> ProviderCache | None:
     if created is None:
         return None
     return ProviderCache(
         cache_id=created.name,
-        model=model,
+        model=created.model,
         tokens=created.tokens,
         through_sequence=0,  # a provider is told of no sequences
         expires_at_ms=created.expires_at_ms,
