@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import trio
 
+from rainengine.core.environment import SystemClock
 from rainengine.core.errors import ProviderError
 from rainengine.core.records import (
     ChatMessage,
     EnginePolicy,
+    JsonObject,
     ProviderCache,
     Respond,
     SkillManifest,
@@ -20,6 +23,7 @@ from rainengine.core.records import (
 from rainengine.core.settings import Secret
 from rainengine.model_servers import Answer, Asked, Failure, Tokens, open_gemini_server
 from rainengine.provider_gemini import GeminiSettings, open_gemini_provider
+from rainengine.provider_gemini._caches import Caches
 from rainengine.provider_gemini._prefixes import prefixes_of
 
 LONG = "All work and no play. " * 400
@@ -139,6 +143,71 @@ async def test_cache_is_told_of_after_a_failure(serving: Any, asked: Any) -> Non
         second = await provider.generate_action(asked(1))
     assert others.cache is None
     assert second.cache.cache_id == "cachedContents/1"
+
+
+async def test_cache_is_told_of_although_it_has_expired(
+    serving: Any, asked: Any, clock: Any
+) -> None:
+    """A cache that was paid for is told of however late, and then the one that came after it."""
+    turns = iter([Failure(status=503), answering, answering])
+
+    def script(request: Asked) -> Any:
+        turn = next(turns)
+        return turn if isinstance(turn, Failure) else turn(request)
+
+    async with serving(script) as (_, provider):
+        with pytest.raises(ProviderError):
+            await provider.generate_action(asked(1))
+        clock.at_ms += TTL_MS
+        told = [(await provider.generate_action(asked(1))).cache for _ in range(2)]
+    assert ["cachedContents/1", "cachedContents/2"] == [cache.cache_id for cache in told]
+
+
+async def test_sessions_at_once_are_told_of_their_own_caches(serving: Any, asked: Any) -> None:
+    """Each of two sessions that create caches at the same time is told of what it pays for."""
+    told: dict[str, str] = {}
+
+    async with serving(answering) as (server, provider):
+
+        async def ask(session: str) -> None:
+            decision = await provider.generate_action(asked(1, name=session, session_id=session))
+            told[decision.cache.cache_id] = session
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask, "ada")
+            nursery.start_soon(ask, "bob")
+    made = [one for one in server.requests if one.method == "POST" and "displayName" in one.json]
+    paid = [one.json["contents"][0]["parts"][0]["text"].partition(":")[0] for one in made]
+    assert paid == [told[f"cachedContents/{number}"] for number in (1, 2)]
+
+
+async def test_caches_to_be_told_of_are_bounded() -> None:
+    """Where calls fail for ever, the oldest of too many caches is forgotten, and no other."""
+    caches = Caches(_Creating(), SystemClock(), 600)
+    for number in range(1001):
+        await caches.prepare(
+            {"contents": [{"role": "user", "parts": [{"text": LONG}]}], "tools": [LONG]},
+            model=str(number),
+            session=("t", str(number)),
+            threshold_tokens=0,
+            timeout_s=1.0,
+        )
+    assert caches.unreported(("t", "0")) is None
+    for number in range(1, 1001):
+        cache = caches.unreported(("t", str(number)))
+        assert cache is not None
+        assert str(number) == cache.model
+        assert caches.unreported(("t", str(number))) is None
+
+
+class _Creating:
+    """An API that keeps whatever it is given."""
+
+    async def create_cache(self, body: JsonObject, timeout_s: float) -> JsonObject:
+        return {"name": "cachedContents/x", "expireTime": "2999-01-01T00:00:00Z"}
+
+    async def list_caches(self, timeout_s: float) -> list[JsonObject]:
+        return []
 
 
 async def test_expired_cache_is_replaced(serving: Any, asked: Any, clock: Any) -> None:

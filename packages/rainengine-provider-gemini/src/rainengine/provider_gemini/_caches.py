@@ -11,7 +11,9 @@ and the call fails in such a way that the engine makes it again.
 
 from __future__ import annotations
 
+from collections import deque
 from datetime import datetime
+from functools import partial
 from typing import TypeAlias
 
 import attrs
@@ -33,6 +35,9 @@ _SHARE = 0.25
 
 _RETRY_MS = 60_000
 """For so long a session does without after a cache could not be had."""
+
+_MOST_UNREPORTED = 1000
+"""Of so many caches, whose calls all failed, is it known that they are yet to be told of."""
 
 _NOT_TO_BE_HAD = (ProviderError, KeyError, TypeError, ValueError)
 """The API refuses, or answers with something else than a cache."""
@@ -68,7 +73,9 @@ class Caches:
     _ttl_s: int
     _kept: dict[str, Cache] = attrs.field(factory=dict[str, Cache])
     _last: dict[SessionKey, Cache] = attrs.field(factory=dict[SessionKey, Cache])
-    _unreported: dict[SessionKey, list[Cache]] = attrs.field(factory=dict[SessionKey, list[Cache]])
+    _unreported: deque[tuple[SessionKey, Cache]] = attrs.field(
+        factory=partial(deque[tuple[SessionKey, Cache]], maxlen=_MOST_UNREPORTED)
+    )
 
     async def prepare(
         self,
@@ -99,12 +106,14 @@ class Caches:
     def unreported(self, session: SessionKey) -> Cache | None:
         """Return a cache that was created for the session, once: for a decision to tell of it.
 
-        One whose call then failed is told of with a later decision, unless it has expired.
+        One whose call then failed is told of with a later decision of that session, expired or
+        not: it was paid for. Where too many wait for that, the oldest is never told of.
         """
-        created = self._unreported.pop(session, [])
-        if created[1:]:
-            self._unreported[session] = created[1:]
-        return created[0] if created else None
+        waiting = next((one for one in self._unreported if one[0] == session), None)
+        if waiting is None:
+            return None
+        self._unreported.remove(waiting)
+        return waiting[1]
 
     def forget(self, prefix: Prefix) -> None:
         """Do without a cache that has vanished."""
@@ -114,11 +123,6 @@ class Caches:
         soon_ms = self._clock.now_ms() + _MARGIN_MS
         self._kept = {n: c for n, c in self._kept.items() if c.expires_at_ms > soon_ms}
         self._last = {s: c for s, c in self._last.items() if c.expires_at_ms > soon_ms}
-        waiting = {
-            session: [cache for cache in created if cache.expires_at_ms > soon_ms]
-            for session, created in self._unreported.items()
-        }
-        self._unreported = {session: created for session, created in waiting.items() if created}
 
     def _longest(self, prefixes: list[Prefix]) -> Prefix | None:
         return next((one for one in reversed(prefixes) if one.name in self._kept), None)
@@ -143,7 +147,7 @@ class Caches:
             self._last[session] = Cache(name="", model=model, tokens=0, expires_at_ms=until_ms)
             return
         self._kept[prefix.name] = self._last[session] = cache
-        self._unreported.setdefault(session, []).append(cache)
+        self._unreported.append((session, cache))
 
     async def _find(self, model: str, timeout_s: float) -> None:
         """Learn what others have created, or this process before it was started again."""
