@@ -164,21 +164,28 @@ async def test_cache_is_told_of_although_it_has_expired(
 
 
 async def test_sessions_at_once_are_told_of_their_own_caches(serving: Any, asked: Any) -> None:
-    """Each of two sessions that create caches at the same time is told of what it pays for."""
-    told: dict[str, str] = {}
+    """Of two sessions that create caches at the same time, each is told of what it pays for."""
+    turns = iter([Failure(status=503), Failure(status=503), answering, answering])
 
-    async with serving(answering) as (server, provider):
+    def script(request: Asked) -> Any:
+        turn = next(turns)
+        return turn if isinstance(turn, Failure) else turn(request)
 
-        async def ask(session: str) -> None:
-            decision = await provider.generate_action(asked(1, name=session, session_id=session))
-            told[decision.cache.cache_id] = session
+    async with serving(script) as (server, provider):
+
+        async def fail(session: str) -> None:
+            with pytest.raises(ProviderError):
+                await provider.generate_action(asked(1, name=session, session_id=session))
 
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(ask, "ada")
-            nursery.start_soon(ask, "bob")
-    made = [one for one in server.requests if one.method == "POST" and "displayName" in one.json]
-    paid = [one.json["contents"][0]["parts"][0]["text"].partition(":")[0] for one in made]
-    assert paid == [told[f"cachedContents/{number}"] for number in (1, 2)]
+            nursery.start_soon(fail, "ada")
+            nursery.start_soon(fail, "bob")
+        created = [one.json for one in server.requests if b"displayName" in one.body]
+        owners = [body["contents"][0]["parts"][0]["text"].partition(":")[0] for body in created]
+        for session in reversed(owners):
+            request = asked(1, name=session, session_id=session)
+            cache = (await provider.generate_action(request)).cache
+            assert f"cachedContents/{1 + owners.index(session)}" == cache.cache_id
 
 
 async def test_caches_to_be_told_of_are_bounded() -> None:
