@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Mapping
+from email.utils import formatdate
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,19 @@ from hypothesis import strategies as st
 
 import rainengine.provider_gemini._generativeai  # noqa: F401  # quiets the SDK's warnings
 from rainengine.core.errors import ProviderError
+from rainengine.core.records import JsonValue
 from rainengine.provider_gemini import _failures as failures
 from rainengine.provider_gemini._decisions import TOLD
+from rainengine.provider_gemini._delays import delay_ms
 from rainengine.provider_gemini._events import BadEvent
 from rainengine.provider_gemini._genai import _of_event as of_event
 
 _FIELDS = st.sampled_from(["error", "code", "status", "message", "details", "@type"])
 
 PAGE = Path(__file__).parents[3] / "docs/reference/provider-gemini.md"
+
+NOW_MS = 1_792_567_590_000
+"""07:26:30 on 21 October 2026, UTC."""
 
 API_ERRORS = {
     "google.genai.errors": "APIError",
@@ -164,7 +170,7 @@ def test_reference_has_the_tables() -> None:
 )
 def test_body_of_an_error(code: object, body: object, expected: str) -> None:
     """The status in a body counts before the HTTP status, and nothing in a body is an exception."""
-    assert expected == failures.of_response(code, body, {}).kind
+    assert expected == failures.of_response(code, body, {}, 0).kind
 
 
 _SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
@@ -178,9 +184,9 @@ _JSON = st.recursive(
 @given(code=_JSON, body=_JSON, header=st.text())
 def test_any_error_is_a_failure(code: object, body: object, header: str) -> None:
     """Whatever stands in an error is an error for the engine, and no exception."""
-    error = failures.of_response(code, body, {"retry-after": header})
+    error = failures.of_response(code, body, {"retry-after": header}, NOW_MS)
     assert isinstance(error, ProviderError)
-    assert isinstance(of_event(BadEvent("x", {"error": body})), ProviderError)
+    assert isinstance(of_event(BadEvent("x", {"error": body}), 0), ProviderError)
 
 
 @pytest.mark.parametrize(
@@ -191,14 +197,49 @@ def test_any_error_is_a_failure(code: object, body: object, header: str) -> None
         ("999999999s", "9", 86_400_000),
         ("soon", "9", 9000),
         (None, "0.25", 250),
-        (None, "Wed, 21 Oct 2026 07:28:00 GMT", None),
+        (None, "9" * 5000, 86_400_000),
+        ("9" * 5000 + "s", "", 86_400_000),
+        ("-3s", "", None),
+        ({"seconds": 3}, "", None),
+        (None, "Wed, 21 Oct 2026 07:28:00 GMT", 90_000),
+        (None, "Wednesday, 21-Oct-26 07:28:00 GMT", 90_000),
+        (None, "Wed Oct 21 07:28:00 2026", 90_000),
+        (None, "Wed, 21 Oct 2026 07:26:29 GMT", 0),
+        (None, "Wed, 21 Oct 2099 07:28:00 GMT", 86_400_000),
+        (None, "Wed, 21 Oct 99999 07:28:00 GMT", None),
         (None, "-3", None),
         (None, "", None),
     ],
 )
-def test_delay(delay: str | None, header: str, expected: int | None) -> None:
-    """The delay is the one in the details, or else in the header, in seconds."""
+def test_delay(delay: JsonValue, header: str, expected: int | None) -> None:
+    """The delay is the one in the details, or else in the header: seconds or a date, but a day."""
     info = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay}
     body = {"error": {"status": "UNAVAILABLE", "details": [] if delay is None else [info]}}
-    error = failures.of_response(503, body, {"retry-after": header})
+    error = failures.of_response(503, body, {"retry-after": header}, NOW_MS)
     assert expected == error.retry_after_ms
+
+
+_WORDS = st.sampled_from(
+    ["Wed,", "21", "Oct", "2026", "07:28:00", "GMT", "-0000", "+9999", "1e9", "."]
+)
+_SAID = st.text() | st.lists(_WORDS | st.integers().map(str)).map(" ".join) | st.floats().map(str)
+
+
+@given(delay=_SAID | _JSON, header=_SAID, now_ms=st.integers(min_value=0, max_value=2**53))
+def test_any_delay_is_at_most_a_day(delay: JsonValue, header: str, now_ms: int) -> None:
+    """Whatever an error says about waiting, nobody waits for longer than a day, or backwards."""
+    details = [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay}]
+    waits = [
+        delay_ms(details, {}, now_ms),
+        delay_ms([], {"retry-after": header}, now_ms),
+        delay_ms(details, {"retry-after": header}, now_ms),
+    ]
+    assert all(wait is None or 0 <= wait <= 86_400_000 for wait in waits)
+    assert (waits[1] if waits[0] is None else waits[0]) == waits[2]
+
+
+@given(at_s=st.integers(min_value=0, max_value=2**32), wait_s=st.integers(0, 86_400))
+def test_date_is_the_delay_until_then(at_s: int, wait_s: int) -> None:
+    """A date is as good as the seconds until then."""
+    date = formatdate(at_s + wait_s, usegmt=True)
+    assert wait_s * 1000 == delay_ms([], {"retry-after": date}, at_s * 1000)

@@ -253,6 +253,16 @@ async def test_deadline_bounds_the_wait(serving: Any, asking: Any, clock: Any, s
     assert "timeout" == error.kind
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_date_to_wait_for(serving: Any, asking: Any, sdk: str, *, stream: bool) -> None:
+    """Where the API says until when to wait, the engine is told how long that is by the clock."""
+    date = "Thu, 01 Jan 1970 00:16:50 GMT"  # ten seconds from when the clock stands still
+    script = [Failure(status=503, headers={"retry-after": date})]
+    async with serving(script, sdk=sdk) as (_, provider):
+        error = await failure(provider, asking(), stream=stream)
+    assert 10_000 == error.retry_after_ms
+
+
 async def test_stream_that_breaks_off(serving: Any, asking: Any, sdk: str) -> None:
     """A stream that ends early is an error to be tried again, and no half decision."""
     script = [

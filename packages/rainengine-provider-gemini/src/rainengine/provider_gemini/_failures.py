@@ -10,7 +10,6 @@ imported, and httpx and httpx2 have one table.
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from typing import Any, TypeAlias
 import attrs
 
 from rainengine.core.errors import ProviderError, ProviderErrorKind
+from rainengine.provider_gemini._delays import delay_ms
 from rainengine.provider_gemini._values import as_list, as_object
 
 Conceal: TypeAlias = Callable[[str], str]
@@ -158,8 +158,6 @@ CLIENT_ERRORS: Mapping[str, Verdict] = {
 """By class, or else by the nearest of its bases that stands here."""
 
 _MESSAGE_CHARACTERS = 400
-_LONGEST_DELAY_MS = 86_400_000
-_RETRY_INFO = "type.googleapis.com/google.rpc.RetryInfo"
 _QUOTA_FAILURE = "type.googleapis.com/google.rpc.QuotaFailure"
 
 
@@ -204,8 +202,13 @@ def of_garbled(message: str) -> ProviderError:
     return failed(_GARBLED, message)
 
 
-def of_response(code: object, body: object, headers: Mapping[str, str]) -> ProviderError:
-    """An error that the API answered with; `code` is what it says is the HTTP status."""
+def of_response(
+    code: object, body: object, headers: Mapping[str, str], now_ms: int
+) -> ProviderError:
+    """An error that the API answered with; `code` is what it says is the HTTP status.
+
+    `now_ms` is Unix time.
+    """
     code = _http_status(code)
     error = _error_in(body)
     status, said = str(error.get("status") or ""), str(error.get("message") or "")
@@ -214,7 +217,7 @@ def of_response(code: object, body: object, headers: Mapping[str, str]) -> Provi
     if verdict is _LIMITED and _is_used_up(details):
         verdict = _EXHAUSTED
     message = f"{code} {status}".strip() + f": {said}"
-    return failed(verdict, message, _delay_ms(details, headers))
+    return failed(verdict, message, delay_ms(details, headers, now_ms))
 
 
 def of_code(code: int) -> Verdict:
@@ -284,18 +287,3 @@ def _is_used_up(details: Iterable[Mapping[str, Any]]) -> bool:
     quotas = (detail for detail in details if detail.get("@type") == _QUOTA_FAILURE)
     violations = (one for quota in quotas for one in as_list(quota.get("violations")) or ())
     return any("PerDay" in str((as_object(one) or {}).get("quotaId")) for one in violations)
-
-
-def _delay_ms(details: Iterable[Mapping[str, Any]], headers: Mapping[str, str]) -> int | None:
-    for detail in details:
-        if detail.get("@type") == _RETRY_INFO:
-            delay = _seconds_ms(str(detail.get("retryDelay")).removesuffix("s"))
-            if delay is not None:
-                return delay
-    return _seconds_ms(headers.get("retry-after", ""))
-
-
-def _seconds_ms(text: str) -> int | None:
-    if not re.fullmatch(r"\d{1,9}(\.\d{1,9})?", text):
-        return None
-    return min(math.ceil(float(text) * 1000), _LONGEST_DELAY_MS)

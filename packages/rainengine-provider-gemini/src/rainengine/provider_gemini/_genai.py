@@ -18,6 +18,7 @@ import httpx2
 from google import genai
 from google.genai import errors, types
 
+from rainengine.core.abc import Clock
 from rainengine.core.errors import ProviderError
 from rainengine.core.records import JsonObject
 from rainengine.provider_gemini import _failures as failures
@@ -35,7 +36,7 @@ _ALONE: JsonObject = {
 
 
 @asynccontextmanager
-async def open_genai(settings: GeminiSettings) -> AsyncGenerator[GenaiTransport]:
+async def open_genai(settings: GeminiSettings, clock: Clock) -> AsyncGenerator[GenaiTransport]:
     """Open the SDK's client and the connections below it."""
     limits = httpx2.Limits(
         max_connections=settings.max_connections,
@@ -51,7 +52,7 @@ async def open_genai(settings: GeminiSettings) -> AsyncGenerator[GenaiTransport]
         )
         client = genai.Client(api_key=_NO_KEY, vertexai=False, http_options=options)
         try:
-            yield GenaiTransport(client.aio)
+            yield GenaiTransport(client.aio, clock)
         finally:
             client.close()
 
@@ -75,12 +76,13 @@ class GenaiTransport:
     """The API by google-genai; a `Transport`."""
 
     _client: Any
+    _clock: Clock
 
     async def generate(self, model: str, body: JsonObject, timeout_s: float) -> object:
         """Return the answer, whole and as it came: the SDK's models would drop what is new."""
         contents, config = _arguments(body, timeout_s)
         config.should_return_http_response = True
-        with _translated():
+        with _translated(self._clock):
             response = await self._client.models.generate_content(
                 model=model, contents=contents, config=config
             )
@@ -91,7 +93,7 @@ class GenaiTransport:
     ) -> None:
         """Hand over the answer piece by piece."""
         contents, config = _arguments(body, timeout_s)
-        with _translated(), _arriving() as events:
+        with _translated(self._clock), _arriving() as events:
             stream = await self._client.models.generate_content_stream(
                 model=model, contents=contents, config=config
             )
@@ -110,7 +112,7 @@ class GenaiTransport:
         config = types.EmbedContentConfig(
             output_dimensionality=dimensions, http_options=_options(timeout_s)
         )
-        with _translated():
+        with _translated(self._clock):
             response = await self._client.models.embed_content(
                 model=model, contents=contents, config=config
             )
@@ -122,7 +124,7 @@ class GenaiTransport:
         with failures.while_asking():
             config = types.CreateCachedContentConfig.model_validate(given)
         config.http_options = _options(timeout_s)
-        with _translated():
+        with _translated(self._clock):
             cache = await self._client.caches.create(model=body["model"], config=config)
         return _json(cache)
 
@@ -131,21 +133,21 @@ class GenaiTransport:
         config = types.ListCachedContentsConfig(
             page_size=_CACHES_A_PAGE, http_options=_options(timeout_s)
         )
-        with _translated():
+        with _translated(self._clock):
             page = await self._client.caches.list(config=config)
         return [_json(cache) for cache in page.page]
 
 
 @contextmanager
-def _translated() -> Generator[None]:
+def _translated(clock: Clock) -> Generator[None]:
     try:
         yield
     except ProviderError:
         raise
     except BadEvent as error:
-        raise _of_event(error) from error
+        raise _of_event(error, clock.now_ms()) from error
     except errors.APIError as error:
-        raise _of_api_error(error) from error
+        raise _of_api_error(error, clock.now_ms()) from error
     except Exception as error:  # the SDK may raise anything
         raise failures.of_client_error(error) from error
 
@@ -188,13 +190,13 @@ def _hand_over(events: list[dict[str, Any]], take: Callable[[object], None]) -> 
     events.clear()
 
 
-def _of_event(error: BadEvent) -> ProviderError:
+def _of_event(error: BadEvent, now_ms: int) -> ProviderError:
     if error.body is None:
         return failures.of_garbled(str(error))
     told = as_object(error.body["error"]) or {}
-    return failures.of_response(told.get("code"), error.body, {})
+    return failures.of_response(told.get("code"), error.body, {}, now_ms)
 
 
-def _of_api_error(error: Any) -> ProviderError:  # noqa: ANN401
+def _of_api_error(error: Any, now_ms: int) -> ProviderError:  # noqa: ANN401
     headers: Any = getattr(error.response, "headers", None) or {}
-    return failures.of_response(error.code, error.details, headers)
+    return failures.of_response(error.code, error.details, headers, now_ms)

@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 import attrs
 import trio
 
+from rainengine.core.abc import Clock
 from rainengine.core.errors import ProviderError
 from rainengine.core.records import JsonObject
 from rainengine.provider_gemini import _failures as failures
@@ -47,13 +48,15 @@ _CACHES = 1000
 
 
 @asynccontextmanager
-async def open_generativeai(settings: GeminiSettings) -> AsyncGenerator[GenerativeAiTransport]:
+async def open_generativeai(
+    settings: GeminiSettings, clock: Clock
+) -> AsyncGenerator[GenerativeAiTransport]:
     """Build the SDK's REST clients."""
     client = _client(_services.GenerativeServiceClient, settings)
     caches = _client(_services.CacheServiceClient, settings)
     limiter = trio.CapacityLimiter(settings.max_connections)
     try:
-        yield GenerativeAiTransport(client, caches, limiter)
+        yield GenerativeAiTransport(client, caches, limiter, clock)
     finally:
         for one in (client, caches):
             one.transport.close()
@@ -88,11 +91,12 @@ class GenerativeAiTransport:
     _client: Any
     _caches: Any
     _limiter: trio.CapacityLimiter
+    _clock: Clock
 
     async def generate(self, model: str, body: JsonObject, timeout_s: float) -> object:
         """Return the answer, whole."""
         request = _request(model, body)
-        with _translated(), _on_a_line():
+        with _translated(self._clock), _on_a_line():
             call = self._client.generate_content
             return _json(await self._in_thread(call, request, retry=None, timeout=timeout_s))
 
@@ -111,7 +115,7 @@ class GenerativeAiTransport:
             finally:
                 pieces.cancel()  # gives the connection back, or closes what was not read
 
-        with _translated(), _on_a_line() as line:
+        with _translated(self._clock), _on_a_line() as line:
             await self._in_thread(streamed, line)
 
     async def embed(
@@ -127,7 +131,7 @@ class GenerativeAiTransport:
         request = _message(
             _protos.BatchEmbedContentsRequest, {"model": named, "requests": requests}
         )
-        with _translated(), _on_a_line():
+        with _translated(self._clock), _on_a_line():
             call = self._client.batch_embed_contents
             response = await self._in_thread(call, request, retry=None, timeout=timeout_s)
             return [list(vector.values) for vector in response.embeddings]
@@ -137,7 +141,7 @@ class GenerativeAiTransport:
         request = _protos.CreateCachedContentRequest(
             cached_content=_message(_protos.CachedContent, old_body(body))
         )
-        with _translated(), _on_a_line():
+        with _translated(self._clock), _on_a_line():
             call = self._caches.create_cached_content
             return _json(await self._in_thread(call, request, retry=None, timeout=timeout_s))
 
@@ -149,7 +153,7 @@ class GenerativeAiTransport:
             pages = self._caches.list_cached_contents(request, retry=None, timeout=timeout_s)
             return [_json(cache) for cache in islice(pages, _CACHES)]
 
-        with _translated(), _on_a_line():
+        with _translated(self._clock), _on_a_line():
             return await self._in_thread(listed)
 
     async def _in_thread(self, call: Callable[..., T], *args: Any, **options: Any) -> T:  # noqa: ANN401
@@ -159,13 +163,13 @@ class GenerativeAiTransport:
 
 
 @contextmanager
-def _translated() -> Generator[None]:
+def _translated(clock: Clock) -> Generator[None]:
     try:
         yield
     except ProviderError:
         raise
     except _errors.GoogleAPICallError as error:
-        raise _of_api_error(error) from error
+        raise _of_api_error(error, clock.now_ms()) from error
     except Exception as error:  # the SDK may raise anything
         raise failures.of_client_error(error) from error
 
@@ -207,13 +211,13 @@ def _json(message: Any) -> JsonObject:  # noqa: ANN401  # untyped
     return value
 
 
-def _of_api_error(error: Any) -> ProviderError:  # noqa: ANN401
+def _of_api_error(error: Any, now_ms: int) -> ProviderError:  # noqa: ANN401
     response = error.response
     if response is None:
         body = {"message": error.message}
-        return failures.of_response(error.code or 0, body, {})
+        return failures.of_response(error.code or 0, body, {}, now_ms)
     try:
         body = response.json()
     except ValueError:
         body = {"message": response.text}
-    return failures.of_response(response.status_code, body, response.headers)
+    return failures.of_response(response.status_code, body, response.headers, now_ms)

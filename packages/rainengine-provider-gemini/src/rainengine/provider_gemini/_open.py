@@ -19,7 +19,7 @@ from rainengine.provider_gemini._provider import GeminiProvider
 from rainengine.provider_gemini._settings import GeminiSettings
 from rainengine.provider_gemini._transport import Transport
 
-_Opener: TypeAlias = Callable[[GeminiSettings], AbstractAsyncContextManager[Transport]]
+_Opener: TypeAlias = Callable[[GeminiSettings, Clock], AbstractAsyncContextManager[Transport]]
 
 
 @asynccontextmanager
@@ -34,7 +34,7 @@ async def open_gemini_provider(
     clock = clock or SystemClock()
     # An SDK and the prices take a second to import, which happens aside.
     opener = await trio.to_thread.run_sync(_import, settings)
-    async with opener(settings) as transport:
+    async with opener(settings, clock) as transport:
         caches = Caches(transport, clock, settings.cache_ttl_s)
         yield GeminiProvider(settings, transport, caches, clock, resolve)
 
