@@ -47,6 +47,9 @@ class GeminiProvider:
 
     An `LlmProvider`, a `StreamingProvider`, a `PricedProvider` and an `EmbeddingProvider`.
     Nothing is tried twice: the engine does that, and records it.
+
+    A cache that was created is recorded with `through_sequence` 0: a request does not tell which
+    records its messages come from.
     """
 
     settings: GeminiSettings
@@ -208,6 +211,6 @@ def _recorded(created: Cache | None) -> ProviderCache | None:
         cache_id=created.name,
         model=created.model,
         tokens=created.tokens,
-        through_sequence=0,  # a provider is told of no sequences
+        through_sequence=0,  # see `GeminiProvider`
         expires_at_ms=created.expires_at_ms,
     )
