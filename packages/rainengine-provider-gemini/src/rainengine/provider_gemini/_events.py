@@ -1,6 +1,11 @@
-"""Streams of server-sent events, looked at before the SDK sees them.
+"""Streams of server-sent events, read before the SDK sees them.
 
-google-genai reads a stream by generators within generators. When one of the outer ones fails over
+https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
+
+google-genai takes comments, byte order marks and much else of the format for faulty JSON. So it
+is given the events and nothing besides, each written as it knows them.
+
+It reads a stream by generators within generators. When one of the outer ones fails over
 an event, the inner ones are left for the garbage collector, and with them the connection. So an
 event that it would fail over is found here, below all of them, where failing unwinds them all.
 This is an iterator and no generator, since it would be one more of those.
@@ -9,17 +14,20 @@ This is an iterator and no generator, since it would be one more of those.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import AsyncGenerator, Iterator
 from contextvars import ContextVar
 from http import HTTPStatus
 from typing import Any, cast
 
+import attrs
 import httpx2
 import trio
 
 from rainengine.provider_gemini._values import as_object
 
-_DATA = b"data:"
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_LINE_END = re.compile(rb"\r\n|\r|\n")
 _STREAMING = ":streamGenerateContent"
 _AFTER_A_FAULT_S = 1.0
 
@@ -44,18 +52,21 @@ async def check_events(response: httpx2.Response) -> None:
     if response.status_code != HTTPStatus.OK or _STREAMING not in response.request.url.path:
         return
     if response.headers.get("content-type", "").startswith("text/event-stream"):
-        response.stream = _Checked(cast(httpx2.AsyncByteStream, response.stream))
+        response.stream = _Checked(response)
+        response.headers.pop("content-encoding", None)
     else:
         await response.aread()
         raise BadEvent("the answer is no stream of events")
 
 
 class _Checked(httpx2.AsyncByteStream):
-    def __init__(self, stream: httpx2.AsyncByteStream) -> None:
-        self._stream = stream
-        self._pieces = aiter(stream)
-        self._rest = b""
-        self._event: list[bytes] = []
+    """The events of a response, decompressed."""
+
+    def __init__(self, response: httpx2.Response) -> None:
+        self._stream = cast(httpx2.AsyncByteStream, response.stream)
+        self._raw = _Raw(self._stream)
+        self._pieces = _decompressed(response, self._raw)
+        self._reader = EventReader()
         self._arrived = arrived.get()
 
     def __aiter__(self) -> _Checked:
@@ -64,38 +75,79 @@ class _Checked(httpx2.AsyncByteStream):
     async def __anext__(self) -> bytes:
         try:
             piece = await anext(self._pieces)
-        except StopAsyncIteration:
-            self._end()
-            raise
-        try:
-            for line in self._lines(piece):
-                self._take(line)
-        except BadEvent:
+            return b"".join(map(self._take, self._reader.feed(piece)))
+        except (BadEvent, httpx2.DecodingError):
             with trio.move_on_after(_AFTER_A_FAULT_S):
-                async for _ in self._pieces:
+                async for _ in self._raw:
                     pass  # to its end, which is how such generators end by themselves
+            await self._pieces.aclose()
             raise
-        return piece
 
     async def aclose(self) -> None:
         await self._stream.aclose()
 
-    def _lines(self, piece: bytes) -> Iterator[bytes]:
-        *lines, self._rest = (self._rest + piece).split(b"\n")
-        yield from (line.rstrip(b"\r") for line in lines)
+    def _take(self, event: bytes) -> bytes:
+        """Return an event as the SDK knows it, or nothing if there is nothing in it."""
+        if not event.strip():
+            return b""
+        body = _parsed(event)
+        if self._arrived is not None:
+            self._arrived.append(body)
+        return b"data: " + event.replace(b"\n", b" ") + b"\n\n"
 
-    def _end(self) -> None:
-        self._take(self._rest.rstrip(b"\r"))
-        self._take(b"")
 
-    def _take(self, line: bytes) -> None:
-        if line.startswith(_DATA):
-            self._event.append(line.removeprefix(_DATA))
-        elif not line and self._event:
-            body = _parsed(b"\n".join(self._event))
-            self._event = []
-            if self._arrived is not None:
-                self._arrived.append(body)
+class _Raw(httpx2.AsyncByteStream):
+    """A stream that can be read on when a reader of it has failed."""
+
+    def __init__(self, stream: httpx2.AsyncByteStream) -> None:
+        self._pieces = aiter(stream)
+
+    def __aiter__(self) -> _Raw:
+        return self
+
+    async def __anext__(self) -> bytes:
+        return await anext(self._pieces)
+
+
+def _decompressed(response: httpx2.Response, raw: _Raw) -> AsyncGenerator[bytes]:
+    below = httpx2.Response(
+        response.status_code, headers=response.headers, stream=raw, request=response.request
+    )
+    return below.aiter_bytes()
+
+
+@attrs.define(eq=False)
+class EventReader:
+    """Takes bytes in, and gives the data of each event that they complete."""
+
+    _line: list[bytes] = attrs.field(factory=list[bytes], init=False)
+    _data: list[bytes] = attrs.field(factory=list[bytes], init=False)
+    _after_cr: bool = attrs.field(default=False, init=False)
+    _at_start: bool = attrs.field(default=True, init=False)
+
+    def feed(self, piece: bytes) -> Iterator[bytes]:
+        """Take in bytes. An event that is never ended by a blank line is never given."""
+        if not piece:
+            return
+        if self._after_cr:
+            piece = piece.removeprefix(b"\n")  # the other half of a line's end
+        self._after_cr = piece.endswith(b"\r")
+        *ended, rest = _LINE_END.split(piece)
+        for end in ended:
+            line = b"".join((*self._line, end))
+            self._line = []
+            yield from self._take(line)
+        self._line.append(rest)
+
+    def _take(self, line: bytes) -> Iterator[bytes]:
+        if self._at_start:
+            line, self._at_start = line.removeprefix(_BYTE_ORDER_MARK), False
+        field, _, value = line.partition(b":")
+        if field == b"data":
+            self._data.append(value.removeprefix(b" "))
+        elif not line and self._data:
+            event, self._data = b"\n".join(self._data), []
+            yield event
 
 
 def _parsed(event: bytes) -> dict[str, Any]:
