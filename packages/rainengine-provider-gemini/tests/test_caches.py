@@ -305,7 +305,7 @@ async def test_conversation_that_outgrows_its_cache_gets_a_longer_one(
 
 
 async def test_creating_a_cache_is_paid_for(serving: Any, asked: Any) -> None:
-    """What a cache holds is paid for once in full, with the call that it was created for."""
+    """What a cache holds is paid for once in full, with the decision that tells of it."""
     price = {"input_micros": 1_000_000, "output_micros": 0, "cached_micros": 100_000}
     async with serving(answering, price=price) as (_, provider):
         first = await provider.generate_action(asked(1))

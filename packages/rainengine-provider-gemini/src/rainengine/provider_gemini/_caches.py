@@ -20,7 +20,7 @@ import attrs
 
 from rainengine.core.abc import Clock
 from rainengine.core.errors import ProviderError
-from rainengine.core.records import JsonObject
+from rainengine.core.records import JsonObject, ProviderCache
 from rainengine.provider_gemini._prefixes import NAMED, Prefix, after, creation_body, prefixes_of
 from rainengine.provider_gemini._transport import Transport
 
@@ -50,7 +50,6 @@ class Cache:
     """What Google keeps for us. `expires_at_ms` is Unix time."""
 
     name: str
-    model: str
     tokens: int
     expires_at_ms: int
     uses: int = 0
@@ -73,8 +72,8 @@ class Caches:
     _ttl_s: int
     _kept: dict[str, Cache] = attrs.field(factory=dict[str, Cache])
     _last: dict[SessionKey, Cache] = attrs.field(factory=dict[SessionKey, Cache])
-    _unreported: deque[tuple[SessionKey, Cache]] = attrs.field(
-        factory=partial(deque[tuple[SessionKey, Cache]], maxlen=_MOST_UNREPORTED)
+    _unreported: deque[tuple[SessionKey, ProviderCache]] = attrs.field(
+        factory=partial(deque[tuple[SessionKey, ProviderCache]], maxlen=_MOST_UNREPORTED)
     )
 
     async def prepare(
@@ -93,7 +92,7 @@ class Caches:
             return Prepared(body=body)
         self._forget_expired()
         if self._lacks(prefixes, threshold_tokens) and self._may_create(session):
-            await self._find(model, timeout_s * _SHARE)
+            await self._find(timeout_s * _SHARE)
             if self._lacks(prefixes, threshold_tokens):
                 await self._create(body, prefixes[-1], model, session, timeout_s * _SHARE)
         used = self._longest(prefixes)
@@ -103,7 +102,7 @@ class Caches:
         cache.uses += 1
         return Prepared(body=after(body, used, cache.name), used=used)
 
-    def unreported(self, session: SessionKey) -> Cache | None:
+    def unreported(self, session: SessionKey) -> ProviderCache | None:
         """Return a cache that was created for the session, once: for a decision to tell of it.
 
         One whose call then failed is told of with a later decision of that session, expired or
@@ -141,33 +140,42 @@ class Caches:
     ) -> None:
         creation = creation_body(model, body, prefix, self._ttl_s)
         try:
-            cache = _read(await self._transport.create_cache(creation, timeout_s), model)
+            cache = _read(await self._transport.create_cache(creation, timeout_s))
         except _NOT_TO_BE_HAD:
             until_ms = self._clock.now_ms() + _MARGIN_MS + _RETRY_MS
-            self._last[session] = Cache(name="", model=model, tokens=0, expires_at_ms=until_ms)
+            self._last[session] = Cache(name="", tokens=0, expires_at_ms=until_ms)
             return
         self._kept[prefix.name] = self._last[session] = cache
-        self._unreported.append((session, cache))
+        self._unreported.append((session, _recorded(cache, model)))
 
-    async def _find(self, model: str, timeout_s: float) -> None:
+    async def _find(self, timeout_s: float) -> None:
         """Learn what others have created, or this process before it was started again."""
         try:
             for shown in await self._transport.list_caches(timeout_s):
                 name = str(shown.get("displayName", ""))
                 if name.startswith(NAMED):
-                    self._kept.setdefault(name, _read(shown, model))
+                    self._kept.setdefault(name, _read(shown))
         except _NOT_TO_BE_HAD:
             return  # one more is created, which does no harm
         self._forget_expired()
 
 
-def _read(shown: JsonObject, model: str) -> Cache:
+def _read(shown: JsonObject) -> Cache:
     usage = shown.get("usageMetadata")
     tokens = usage.get("totalTokenCount", 0) if isinstance(usage, dict) else 0
     expires_at = datetime.fromisoformat(str(shown["expireTime"]))
     return Cache(
         name=str(shown["name"]),
-        model=model,
         tokens=int(str(tokens)),
         expires_at_ms=round(expires_at.timestamp() * 1000),
+    )
+
+
+def _recorded(cache: Cache, model: str) -> ProviderCache:
+    return ProviderCache(
+        cache_id=cache.name,
+        model=model,
+        tokens=cache.tokens,
+        through_sequence=0,  # see `GeminiProvider`
+        expires_at_ms=cache.expires_at_ms,
     )

@@ -20,7 +20,7 @@ Files: TypeAlias = Mapping[BlobRef, str]
 _TEXTS = frozenset({"application/json", "application/xml", "application/yaml"})
 
 
-def references(messages: Sequence[ChatMessage]) -> dict[BlobRef, Attachment]:
+def _references(messages: Sequence[ChatMessage]) -> dict[BlobRef, Attachment]:
     """Return the attachments that are not inline, by their reference."""
     parts = (part for message in messages for part in message.parts)
     attachments = [part.attachment for part in parts if isinstance(part, AttachmentPart)]
@@ -62,7 +62,7 @@ async def resolved(messages: Sequence[ChatMessage], resolve: Resolve | None) -> 
     if resolve is None:
         return {}
     return {
-        blob: await _find(resolve, attachment) for blob, attachment in references(messages).items()
+        blob: await _find(resolve, attachment) for blob, attachment in _references(messages).items()
     }
 
 

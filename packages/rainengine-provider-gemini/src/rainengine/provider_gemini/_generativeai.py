@@ -42,7 +42,7 @@ with warnings.catch_warnings():
     _credentials: Any = import_module("google.auth.credentials")
     _json_format: Any = import_module("google.protobuf.json_format")
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 _CACHES = 1000
 
@@ -156,7 +156,7 @@ class GenerativeAiTransport:
         with _translated(self._clock), _on_a_line():
             return await self._in_thread(listed)
 
-    async def _in_thread(self, call: Callable[..., T], *args: Any, **options: Any) -> T:  # noqa: ANN401
+    async def _in_thread(self, call: Callable[..., _T], *args: Any, **options: Any) -> _T:  # noqa: ANN401
         return await trio.to_thread.run_sync(
             partial(call, *args, **options), abandon_on_cancel=True, limiter=self._limiter
         )

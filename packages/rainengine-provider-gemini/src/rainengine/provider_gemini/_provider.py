@@ -21,13 +21,7 @@ from rainengine.core.prices import cost_micros, known_price
 from rainengine.core.records import Action, ProviderCache, ProviderConfig, TokenPrice
 from rainengine.provider_gemini import _failures as failures
 from rainengine.provider_gemini._answers import Answer
-from rainengine.provider_gemini._caches import (
-    SMALLEST_TOKENS,
-    Cache,
-    Caches,
-    Prepared,
-    SessionKey,
-)
+from rainengine.provider_gemini._caches import SMALLEST_TOKENS, Caches, Prepared, SessionKey
 from rainengine.provider_gemini._decisions import action_of
 from rainengine.provider_gemini._files import Resolve, resolved
 from rainengine.provider_gemini._requests import body_of
@@ -83,7 +77,7 @@ class GeminiProvider:
         return ProviderDecision(
             action=action,
             usage=self._usage(answer, model, created),
-            cache=_recorded(created),
+            cache=created,
             model=answer.model or model,
         )
 
@@ -151,7 +145,7 @@ class GeminiProvider:
             cost = cost_micros(price, input_tokens=paid_for, output_tokens=bound)
         return Quote(input_tokens=input_tokens, output_tokens=bound, cost_micros=cost, price=price)
 
-    def _usage(self, answer: Answer, model: str, created: Cache | None) -> Usage | None:
+    def _usage(self, answer: Answer, model: str, created: ProviderCache | None) -> Usage | None:
         counted = answer.counted
         if counted is None:
             return None
@@ -202,15 +196,3 @@ class GeminiProvider:
 
 def _session(request: ProviderRequest) -> SessionKey:
     return request.context.tenant, request.context.session_id
-
-
-def _recorded(created: Cache | None) -> ProviderCache | None:
-    if created is None:
-        return None
-    return ProviderCache(
-        cache_id=created.name,
-        model=created.model,
-        tokens=created.tokens,
-        through_sequence=0,  # see `GeminiProvider`
-        expires_at_ms=created.expires_at_ms,
-    )
