@@ -519,7 +519,7 @@ async def test_a_skill_that_changed_meanwhile(stage: Any, change: dict[str, Any]
 
 @pytest.mark.parametrize("change", [{"version": "2"}, {"description": "Another."}])
 async def test_a_skill_that_changed_after_the_approval(stage: Any, change: dict[str, Any]) -> None:
-    """What of an approved graph has not started runs as it was approved, or not at all."""
+    """The calls of an approved graph are made as they were approved, also again, or not at all."""
     slow = stage.skill("pay", stage.taking(60), approval_required=True)
     calls = CallSkills([stage.call("pay", "c1"), stage.call("pay", "c2", depends_on=("c1",))])
     engine = stage.engine([calls], slow)
@@ -528,8 +528,8 @@ async def test_a_skill_that_changed_after_the_approval(stage: Any, change: dict[
     new = stage.skill("pay", approval_required=True)
     new.manifest = attrs.evolve(slow.manifest, **change)
     await stage.play(stage.engine([Respond("x")], new, ledger=stage.other_handle()), stage.go_on)
-    assert {"c1": "done", "c2": "permission_denied"} == await stage.results()
-    assert ["c1"] == [invocation.call_id for invocation in new.invocations]
+    assert {"c1": "permission_denied", "c2": "permission_denied"} == await stage.results()
+    assert [] == new.invocations
 
 
 @pytest.mark.parametrize(

@@ -228,7 +228,7 @@ async def _settle_doubts(
         return await _go_on(step, [*begun, resolution])
     ended = [_told(graph.nodes[v.call_id].attempt, v) for v in answer.verdicts]
     again = [v.call_id for v, end in zip(answer.verdicts, ended, strict=True) if end is None]
-    made = graphs.runner(step, graph).scheduling(graphs.inspect(step, graph))(
+    made = graphs.runner(step, graph).scheduling(graphs.inspector_of(step).inspect(graph))(
         ended=[end for end in ended if end is not None], restarts=again
     )
     records = [*begun, resolution, *made.records]

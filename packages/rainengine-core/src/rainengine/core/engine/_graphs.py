@@ -29,6 +29,7 @@ from rainengine.core.tools import Caller, GraphRunner, Inspection, Inspector
 class Begun:
     """A graph whose first calls are recorded as started, but not yet made."""
 
+    inspector: Inspector
     inspection: Inspection
     starts: Sequence[str]
 
@@ -42,7 +43,8 @@ async def begin(
     With no room to wait, such calls are refused.
     """
     graph = new_graph(record)
-    inspection = inspect(step, graph, asking=step.may_wait)
+    inspector = inspector_of(step)
+    inspection = inspector.inspect(graph, asking=step.may_wait)
     if inspection.approvals:
         reason = "; ".join(dict.fromkeys(inspection.approvals.values()))
         return await suspend(step, batch, number=record.step, reason=reason, calls=record.calls)
@@ -56,7 +58,7 @@ async def begin(
     checks = SkillInputValidation(graph_id=graph.graph_id, checks=tuple(inspection.checks))
     records = [*batch, record, checks, *begun.records]
     await step.commit([*records, *(next_call(step, records) if begun.finished else ())])
-    return Begun(inspection, begun.starts)
+    return Begun(inspector, inspection, begun.starts)
 
 
 async def run(step: Step, begun: Begun) -> OutcomeRecord | None:
@@ -64,7 +66,7 @@ async def run(step: Step, begun: Begun) -> OutcomeRecord | None:
     graph = step.run.graph
     if graph is None:
         return None
-    work = runner(step, graph).run
+    work = runner(step, graph, begun.inspector).run
     await in_nursery(lambda nursery: work(nursery, begun.inspection, begun.starts))
     return await _ask_about_doubts(step, graph)
 
@@ -77,7 +79,8 @@ async def resume(step: Step, begun: Sequence[str] = ()) -> OutcomeRecord | None:
     graph = step.run.graph
     if graph is None:
         return None
-    work, inspection = runner(step, graph).resume, inspect(step, graph)
+    inspector = inspector_of(step)
+    work, inspection = runner(step, graph, inspector).resume, inspector.inspect(graph)
     await in_nursery(lambda nursery: work(nursery, inspection, begun))
     return await _ask_about_doubts(step, graph)
 
@@ -107,8 +110,8 @@ async def find_out(step: Step) -> tuple[Ended, ...]:
     return await runner(step, graph).find_out(doubtful) if doubtful else ()
 
 
-def inspect(step: Step, graph: Graph, *, asking: bool = False) -> Inspection:
-    """Look at the calls of a graph that have not been started."""
+def inspector_of(step: Step) -> Inspector:
+    """Return what looks at the calls of the run's graph."""
     return Inspector(
         tenant=step.session.backing.ledger.tenant,
         session_id=step.session.session_id,
@@ -118,11 +121,11 @@ def inspect(step: Step, graph: Graph, *, asking: bool = False) -> Inspection:
         skills=step.services.skills,
         profile=step.profile,
         now_ms=step.now_ms(),
-    ).inspect(graph, asking=asking)
+    )
 
 
-def runner(step: Step, graph: Graph) -> GraphRunner:
-    """Return what makes the calls of a graph."""
+def runner(step: Step, graph: Graph, inspector: Inspector | None = None) -> GraphRunner:
+    """Return what makes the calls of a graph, which `inspector` may have looked at already."""
     run = step.run
     caller = Caller(
         skills=step.services.skills,
@@ -138,6 +141,7 @@ def runner(step: Step, graph: Graph) -> GraphRunner:
         ),
         deadline_ms=deadline_ms(run, step.policy),
         payload_bytes=step.session.backing.ledger.max_payload_bytes,
+        bar=partial((inspector or inspector_of(step)).bar, graph),
         cancelled=lambda: step.session.cancelled(run),
         asks_people=step.policy.on_doubt == "suspend" and step.may_wait,
         clock=step.services.clock,

@@ -6,6 +6,8 @@ Rules:
   unless its skill said that nothing happened.
 - After a crash, what had been started is settled first: rerun where that does no harm,
   reconciled or declared unknown where it might.
+- Nothing is made again by a skill that might not make it for the first time: one that has been
+  replaced meanwhile by a version that nobody approved, or that may not be called like this.
 - What was started in a transaction and has no result was rolled back, and may run again; but only
   in a transaction, as the record of its start promises that an interruption leaves no trace.
 """
@@ -59,6 +61,7 @@ class Caller:
     context: SkillContext
     deadline_ms: int
     payload_bytes: int
+    bar: Callable[[Node], ToolFailure | None]
     cancelled: Callable[[], str | None]
     asks_people: bool
     clock: Clock
@@ -88,6 +91,9 @@ class Caller:
             return Attempt(failure=failure("internal", "its skill is no longer registered"))
         if node.effects == "transactional" and not is_transactional(skill):
             return Attempt(failure=failure("internal", _REPLACED))
+        barred = self.bar(node)
+        if barred is not None:
+            return Attempt(failure=barred)
         halted = self.halted()
         if halted is not None:
             return Attempt(failure=failure("cancelled", f"never called: {halted}"))
@@ -184,7 +190,8 @@ class Caller:
     async def settle(self, node: Node) -> Ended | None:
         """Return how an interrupted call ended, or None where it is to run again."""
         skill = self.skills.get(node.call.name)
-        again = skill is not None and _may_run_again(node, skill)
+        barred = self.bar(node)
+        again = skill is not None and barred is None and _may_run_again(node, skill)
         if skill is not None and not again and not node.traceless:
             answer = await reconcile(
                 skill, self.invocation(node, node.attempt), self._limits(skill)
@@ -192,6 +199,9 @@ class Caller:
             if isinstance(answer, Settled):
                 return Ended(call_id=node.call.call_id, value=answer.value, attempts=node.attempt)
             again = isinstance(answer, NotStarted)
+        if barred is not None:
+            ended = _not_again(node, barred, harmless=again)
+            return Ended(call_id=node.call.call_id, failure=ended, attempts=node.attempt)
         if again and node.attempt < MAX_RESUMED_ATTEMPTS:
             return None
         return Ended(
@@ -226,6 +236,13 @@ def _may_run_again(node: Node, skill: AnySkill) -> bool:
     # The first attempt has left nothing, or something elsewhere that knows the key:
     # in neither case may a skill of the other kind follow it.
     return (node.effects == "transactional") == is_transactional(skill)
+
+
+def _not_again(node: Node, barred: ToolFailure, *, harmless: bool) -> ToolFailure:
+    why = f"it was interrupted, and may not be made again: {barred.message}"
+    if harmless or node.traceless:
+        return failure(barred.kind, why)
+    return failure("unknown_outcome", f"it may or may not have happened: {why}")
 
 
 def _interrupted(node: Node, skill: AnySkill | None) -> ToolFailure:

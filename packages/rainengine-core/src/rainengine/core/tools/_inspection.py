@@ -1,4 +1,8 @@
-"""Looking at calls before they start: arguments, scopes, policy, circuit; and their keys."""
+"""Looking at calls before they start: arguments, scopes, policy, circuit; and their keys.
+
+A call that has been started is looked at again where another skill would make it than the one
+that was looked at before: after a restart, or once a skill has been replaced.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ import attrs
 from rainengine.core import codec
 from rainengine.core.abc import AnySkill
 from rainengine.core.kernel import CallFacts, approval_reason, refusal
-from rainengine.core.projection import Graph, Run, SessionProjection
+from rainengine.core.projection import Graph, Node, Run, SessionProjection, SkillRecord
 from rainengine.core.records import (
     AgentProfile,
     EnginePolicy,
@@ -22,6 +26,7 @@ from rainengine.core.records import (
 from rainengine.core.tools._arguments import argument_errors
 
 _REASON_CHARACTERS = 300
+_OTHER_EFFECTS = "its skill has been replaced by one with other effects"
 
 
 @attrs.define(kw_only=True)
@@ -51,6 +56,8 @@ class Inspector:
     skills: Mapping[str, AnySkill]
     profile: AgentProfile
     now_ms: int
+    _seen: dict[str, AnySkill] = attrs.field(factory=dict[str, AnySkill], init=False)
+    """The skills that calls were let through with."""
 
     def inspect(self, graph: Graph, *, asking: bool = False) -> Inspection:
         """Inspect the calls of `graph` that have not been started.
@@ -77,7 +84,8 @@ class Inspector:
         *,
         asking: bool,
     ) -> None:
-        call_id, facts = call.call_id, self._facts(call, tried=call.name in tried)
+        call_id, history = call.call_id, self.projection.skills.get(call.name)
+        facts = self._facts(call, history, tried=call.name in tried)
         errors = facts.argument_errors
         found.checks.append(
             InputCheck(call_id=call_id, skill=call.name, valid=not errors, errors=errors)
@@ -91,9 +99,24 @@ class Inspector:
         elif facts.manifest is not None:
             found.classes[call_id] = facts.manifest.resource_policy.priority_class
             found.issued[call_id] = self._issue(graph.graph_id, call)
+            self._seen[call_id] = self.skills[call.name]
             tried.add(call.name)
             if unapproved is not None:
                 found.approvals[call_id] = unapproved
+
+    def bar(self, graph: Graph, node: Node) -> ToolFailure | None:
+        """Why a call that was started may not be made by the skill that there is now, if so."""
+        call, skill = node.call, self.skills.get(node.call.name)
+        if skill is None or self._seen.get(call.call_id) is skill:
+            return None
+        facts = self._facts(call, history=None)  # a circuit is for calls that have not started
+        approval = self._unapproved(graph, call)
+        barred = refusal(attrs.evolve(facts, approval=approval), self.policy)
+        if barred is None and skill.manifest.effects != node.effects:
+            barred = ToolFailure(kind="internal", message=_OTHER_EFFECTS)
+        if barred is None:
+            self._seen[call.call_id] = skill
+        return barred
 
     def _unapproved(self, graph: Graph, call: PlannedSkillCall) -> str | None:
         """Why the call needs an approval that it does not have, or None."""
@@ -107,7 +130,9 @@ class Inspector:
             skill.manifest, self.profile, native=skill.native, asked_for=asked_for
         )
 
-    def _facts(self, call: PlannedSkillCall, *, tried: bool) -> CallFacts:
+    def _facts(
+        self, call: PlannedSkillCall, history: SkillRecord | None, *, tried: bool = False
+    ) -> CallFacts:
         skill = self.skills.get(call.name)
         errors: tuple[str, ...] = ()
         if skill is not None and self.policy.validate_tool_args:
@@ -119,7 +144,7 @@ class Inspector:
             allowed=self.profile.allowed_skills is None or call.name in self.profile.allowed_skills,
             argument_errors=errors,
             granted_scopes=self.run.granted_scopes,
-            history=self.projection.skills.get(call.name),
+            history=history,
             now_ms=self.now_ms,
             tried=tried,
         )
