@@ -346,6 +346,15 @@ GARBAGE: dict[str, Any] = {
     "a wake without a time": PlannerOutput(
         events=(WakeRequested(wake_id="w", due_at_ms="soon", reason=""),)  # type: ignore[arg-type]
     ),
+    "a wake before all time": PlannerOutput(
+        events=(WakeRequested(wake_id="w", due_at_ms=0, reason=""),)
+    ),
+    "a wake that no store has room for": PlannerOutput(
+        events=(WakeRequested(wake_id="w", due_at_ms=2**63, reason=""),)
+    ),
+    "a wake whose id is too long to fire under": PlannerOutput(
+        events=(WakeRequested(wake_id="w" * 510, due_at_ms=1, reason=""),)
+    ),
 }
 
 

@@ -15,6 +15,7 @@ from rainengine.core import codec
 from rainengine.core.abc import ModelPlanner, PlannerOutput
 from rainengine.core.engine import _requesting as requesting
 from rainengine.core.engine._services import Services, Step
+from rainengine.core.engine._wakes import admitted
 from rainengine.core.errors import InadmissibleValue
 from rainengine.core.kernel import (
     PLAN_BROKEN,
@@ -134,20 +135,24 @@ def _scheduled(
     """Turn each wake that is asked for into one that is scheduled, for this agent, if it may be."""
     policy, more = services.agent.profile.wake, set[str]()
     for event in asked:
-        codec.check_identifier("wake_id", event.wake_id)
+        wake = admitted(_wake_of(run, event))
         refused = wake_refusal(projection, policy, event.wake_id, more=more)
         if refused is not None:
             _log.warning("wake %r was not scheduled: %s", event.wake_id, refused)
             yield None
             continue
         more.add(event.wake_id)
-        yield WakeScheduled(
-            wake_id=event.wake_id,
-            due_at_ms=event.due_at_ms,
-            reason=event.reason,
-            granted_scopes=run.granted_scopes,
-            agent=run.agent.name,
-        )
+        yield wake
+
+
+def _wake_of(run: Run, asked: WakeRequested) -> WakeScheduled:
+    return WakeScheduled(
+        wake_id=asked.wake_id,
+        due_at_ms=asked.due_at_ms,
+        reason=asked.reason,
+        granted_scopes=run.granted_scopes,
+        agent=run.agent.name,
+    )
 
 
 def next_of_plan(step: Step, effect: FollowPlan) -> tuple[list[Record], Followed]:

@@ -48,6 +48,15 @@ def key_of(wake_id: str) -> str:
     return f"wake:{wake_id}"
 
 
+def admitted(wake: WakeScheduled) -> WakeScheduled:
+    """Return the wake if it can be stored and fire. Raises `InadmissibleValue`."""
+    codec.check_identifier("wake_id", wake.wake_id)
+    codec.check_identifier("wake_id", key_of(wake.wake_id))
+    codec.check_integer("due_at_ms", wake.due_at_ms, 1, _LATEST_MS)
+    checked_scopes(wake.granted_scopes)
+    return wake
+
+
 @attrs.frozen(kw_only=True, eq=False)
 class Wakes:
     """Schedules and fires the wakes of one agent."""
@@ -61,15 +70,14 @@ class Wakes:
     ) -> WakeScheduled:
         """Make the event of a wake, under a new id if it has none. Raises `InadmissibleValue`."""
         wake_id = self.intake.ids.new_id() if wake_id is None else wake_id
-        codec.check_identifier("wake_id", wake_id)
-        codec.check_identifier("wake_id", key_of(wake_id))
-        codec.check_integer("due_at_ms", due_at_ms, 1, _LATEST_MS)
-        return WakeScheduled(
-            wake_id=wake_id,
-            due_at_ms=due_at_ms,
-            reason=reason,
-            granted_scopes=tuple(dict.fromkeys(checked_scopes(granted_scopes))),
-            agent=self.agent.name,
+        return admitted(
+            WakeScheduled(
+                wake_id=wake_id,
+                due_at_ms=due_at_ms,
+                reason=reason,
+                granted_scopes=tuple(dict.fromkeys(checked_scopes(granted_scopes))),
+                agent=self.agent.name,
+            )
         )
 
     async def schedule(self, session: OpenSession, wake: WakeScheduled) -> None:
