@@ -239,6 +239,18 @@ async def test_what_cannot_be_stored_is_an_invalid_response(stage: Any, value: A
     assert (await stage.statuses())[-1] == "failed"
 
 
+@pytest.mark.parametrize("depth", range(195, 204))
+async def test_values_of_any_depth(stage: Any, depth: int) -> None:
+    """A value is admitted by the measure by which it is stored: once it is taken, it fits."""
+    value: Any = "x"
+    for _ in range(depth):
+        value = [value]
+    skill = stage.skill("s", stage.returning(value), effects="idempotent")
+    results = await stage.run_graph(stage.calls("s"), skill)
+    assert results == {"c1": value if depth <= 198 else "invalid_response"}
+    assert len(skill.invocations) == 1
+
+
 class Unspeakable(Exception):
     def __str__(self) -> str:
         raise RuntimeError

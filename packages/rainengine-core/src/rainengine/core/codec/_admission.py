@@ -38,7 +38,7 @@ def suspicious(payload: bytes) -> bool:
     looked_at = payload.translate(_DIGITS_TO_ZERO, _OPENING)  # in one pass, as counting is slow
     return (
         _LONG_INTEGER in looked_at
-        or len(payload) - len(looked_at) > MAX_NESTING
+        or len(payload) - len(looked_at) >= MAX_NESTING  # what is innermost is a level too
         or (b"\\" in payload and b"\\u0000" in payload)
     )
 
