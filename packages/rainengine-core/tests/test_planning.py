@@ -24,6 +24,7 @@ from rainengine.core import (
 from rainengine.core.abc import PlannerOutput, PlanningQuestion, ProposedPlan
 from rainengine.core.errors import ProviderError
 from rainengine.core.records import (
+    AskingRun,
     ChatMessage,
     DelegatedTask,
     DelegationRequested,
@@ -35,8 +36,11 @@ from rainengine.core.records import (
     KernelEventRecord,
     MemoryArchived,
     ModelDecision,
+    ParentRun,
+    PendingApproval,
     ReviewPolicy,
     TextPart,
+    TriggerRecord,
     WakeCompleted,
     WakePolicy,
     WakeRequested,
@@ -406,6 +410,7 @@ async def test_a_wake_that_is_asked_for_is_scheduled(stage: Any) -> None:
         reason="look again",
         granted_scopes=("a",),
         agent="default",
+        asked_by=AskingRun(requester="user"),
     )
     assert result.wake_request.wake_id == "w"
 
@@ -417,6 +422,70 @@ async def test_a_wake_that_was_asked_for_fires(stage: Any) -> None:
     assert len(await engine.fire_wakes("s", now_ms=10**13)) == 1
     assert (await engine.advance(stage.go_on)).outcome.response == "awake"
     assert stage.provider.requests[1].context.granted_scopes == ("a",)
+
+
+def again(_: Any, context: Any) -> PlannerOutput:
+    """Ask for a wake in each run."""
+    return PlannerOutput(events=(wake(f"after {context.trigger_id}"),))
+
+
+async def test_a_woken_run_may_do_no_more_than_the_one_that_asked(stage: Any) -> None:
+    """However often it is woken again: the same scopes, the request's policy, its requester."""
+    bounds = EnginePolicy(max_cost_per_run=0.01, max_steps=3)
+    asking = stage.engine([Respond("x")], planner=Planning.giving(again))
+    await asking.advance(stage.request(granted_scopes=("a",), policy=bounds))
+    profile = AgentProfile(default_scopes=("danger",))
+    engine = stage.engine(lambda _: Respond("x"), planner=Planning.giving(again), profile=profile)
+    for _ in range(2):
+        await engine.fire_wakes("s", now_ms=10**13)
+        await engine.advance(stage.go_on)
+    woken = (await stage.records(TriggerRecord))[1:]
+    assert [(run.granted_scopes, run.policy, run.requester) for run in woken] == [
+        (("a",), bounds, "user")
+    ] * 2
+
+
+async def test_a_woken_run_follows_its_engines_policy(stage: Any) -> None:
+    """A run that came with no policy of its own is woken under what is its engine's by then."""
+    await stage.engine([Respond("x")], planner=Planning(events=(wake("w"),))).advance(
+        stage.request()
+    )
+    today = EnginePolicy(max_steps=3)
+    await stage.engine(policy=today).fire_wakes("s", now_ms=10**13)
+    assert (await stage.records(TriggerRecord))[-1].policy == today
+
+
+async def test_a_wake_does_not_forget_the_requester(stage: Any) -> None:
+    """Who set a run in motion is excluded from what a run that it asked for puts to people."""
+    pay = stage.skill("pay", approval_required=True)
+    profile = AgentProfile(review=ReviewPolicy(requester_may_approve=False))
+    engine = stage.engine(
+        [Respond("later"), stage.calls("pay")],
+        pay,
+        planner=Planning.giving(again),
+        profile=profile,
+    )
+    await stage.play(engine)
+    await engine.fire_wakes("s", now_ms=10**13)
+    await stage.play(engine, stage.go_on)
+    (pending,) = await stage.records(PendingApproval)
+    assert pending.excluded_approver == "user"
+
+
+async def test_a_delegated_run_is_not_woken_again(
+    stage: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its wake is refused, and the rest of its plan stands.
+
+    What it did later could not be charged to its parent, nor be called off by it.
+    """
+    planner = Planning(Respond("dug"), events=(GoalCreated(goal_id="g", title="t"), wake("w")))
+    parent = ParentRun(agent="boss", session_id="p", correlation_id="c", depth=1)
+    result = await stage.engine(planner=planner).advance(stage.request(parent=parent))
+    assert result.outcome.response == "dug"
+    assert await events(stage, (WakeRequested, WakeScheduled)) == []
+    assert len(await events(stage, GoalCreated)) == 1
+    assert "a run that was delegated is not woken" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rainengine.core import Agent, AgentProfile, Continue, Respond, ScheduledWake
+from rainengine.core import Agent, AgentProfile, Continue, Respond, ScheduledWake, codec
 from rainengine.core.abc import SessionQuery
 from rainengine.core.errors import (
     AgentMismatch,
@@ -24,6 +24,7 @@ from rainengine.core.records import (
     CoordinationClaim,
     KernelEventRecord,
     NewRecord,
+    ProactiveHeartbeat,
     TriggerRecord,
     WakePolicy,
     WakeRequested,
@@ -336,6 +337,19 @@ async def test_a_wake_that_was_only_requested_fires_too(stage: Any) -> None:
     await stage.engine(agent=Agent(name="any")).fire_wakes("s")
     (record,) = await stage.records(TriggerRecord)
     assert "any" == record.agent.name
+
+
+def test_a_wake_from_before_it_was_told_who_asked_is_read() -> None:
+    """A stored wake and a stored trigger without these fields stand for what the host wanted."""
+    wake = '{"event":{"due_at_ms":5,"reason":"r","type":"wake_scheduled","wake_id":"w"}}'
+    event = WakeScheduled(wake_id="w", due_at_ms=5, reason="r")
+    assert KernelEventRecord(event) == codec.decode("kernel_event", 1, wake)
+    trigger = '{"trigger_id":"t","body_hash":"","trigger":{"type":"heartbeat","timestamp_ms":1}}'
+    record = codec.decode("trigger", 1, trigger)
+    assert (
+        TriggerRecord(trigger_id="t", body_hash="", trigger=ProactiveHeartbeat(timestamp_ms=1))
+        == record
+    )
 
 
 async def test_a_wake_id_that_is_used_twice_holds_up_no_other(stage: Any) -> None:

@@ -106,9 +106,11 @@ def _item(stream: str, row: DelegationOrder | DelegationCancelled) -> OutboxItem
 
 
 def requester(run: Run) -> str | None:
-    """The person who set a run, or the one that delegated it, in motion, if it was one."""
+    """The person who set a run, or the one that delegated or asked for it, in motion, if any."""
     if run.parent is not None:
         return run.parent.requester
+    if run.requester is not None:
+        return run.requester
     if isinstance(run.trigger, Message):
         return run.trigger.user_id
     return run.trigger.actor_id if isinstance(run.trigger, HumanInput) else None

@@ -26,6 +26,7 @@ from rainengine.core.errors import (
 from rainengine.core.kernel import IntentClassifier, derived_events
 from rainengine.core.projection import Run, SessionProjection, answered_token, waiting_run
 from rainengine.core.records import (
+    AskingRun,
     CancelRequest,
     DoubtResolution,
     DoubtVerdict,
@@ -69,11 +70,16 @@ class Intake:
         """What is known of requests that came before."""
         return Repetitions(self.backing)
 
-    def record_of(self, request: ProcessRequest) -> TriggerRecord:
-        """The trigger with the authority that it comes with, ready to be stored."""
+    def record_of(
+        self, request: ProcessRequest, asked_by: AskingRun | None = None
+    ) -> TriggerRecord:
+        """The trigger with the authority that it comes with, ready to be stored.
+
+        One that a run `asked_by` itself has no more than that run.
+        """
         codec.check_identifier("session_id", request.session_id)
         _check_depth(request.parent)
-        scopes = self._scopes(request)
+        scopes = self._scopes(request, asked_by)
         return TriggerRecord(
             trigger_id=self.ids.new_id(),
             trigger=_own_copy(request.trigger),
@@ -84,13 +90,15 @@ class Intake:
             provider=self.provider if request.provider is None else request.provider,
             traceparent=telemetry.current_traceparent(),
             parent=request.parent,
+            requester=None if asked_by is None else asked_by.requester,
         )
 
-    def _scopes(self, request: ProcessRequest) -> tuple[str, ...]:
+    def _scopes(self, request: ProcessRequest, asked_by: AskingRun | None) -> tuple[str, ...]:
         granted = checked_scopes(request.granted_scopes)
         answers = answered_token(request.trigger) is not None
-        # Whoever answers, or works for another run, has no more than what comes with the request.
-        default = () if answers or request.parent else self.agent.profile.default_scopes
+        # Whoever answers, or acts for another run, has no more than what comes with the request.
+        inherited = answers or request.parent or asked_by
+        default = () if inherited else self.agent.profile.default_scopes
         return tuple(dict.fromkeys((*default, *granted)))
 
     def activation(self, run: Run) -> list[Record]:

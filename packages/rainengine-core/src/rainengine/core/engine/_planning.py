@@ -7,13 +7,14 @@ whose calls fail, is given up, and the model is asked how to go on.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import attrs
 
 from rainengine.core import codec
 from rainengine.core.abc import ModelPlanner, PlannerOutput
 from rainengine.core.engine import _requesting as requesting
+from rainengine.core.engine._delegations import requester
 from rainengine.core.engine._services import Services, Step
 from rainengine.core.engine._wakes import admitted
 from rainengine.core.errors import InadmissibleValue
@@ -28,6 +29,7 @@ from rainengine.core.kernel import (
 from rainengine.core.projection import Run, SessionProjection
 from rainengine.core.records import (
     ArtifactProduced,
+    AskingRun,
     ExecutionPlan,
     GoalCreated,
     GoalStatusChanged,
@@ -44,6 +46,7 @@ from rainengine.core.records import (
     TaskCompleted,
     TaskFailed,
     TaskPlanned,
+    WakePolicy,
     WakeRequested,
     WakeScheduled,
 )
@@ -135,8 +138,8 @@ def _scheduled(
     """Turn each wake that is asked for into one that is scheduled, for this agent, if it may be."""
     policy, more = services.agent.profile.wake, set[str]()
     for event in asked:
-        wake = admitted(_wake_of(run, event))
-        refused = wake_refusal(projection, policy, event.wake_id, more=more)
+        wake = admitted(_wake_of(services, run, event))
+        refused = _refusal(projection, policy, run, event.wake_id, more)
         if refused is not None:
             _log.warning("wake %r was not scheduled: %s", event.wake_id, refused)
             yield None
@@ -145,13 +148,23 @@ def _scheduled(
         yield wake
 
 
-def _wake_of(run: Run, asked: WakeRequested) -> WakeScheduled:
+def _refusal(
+    projection: SessionProjection, policy: WakePolicy, run: Run, wake_id: str, more: Collection[str]
+) -> str | None:
+    if run.parent is not None:
+        return "a run that was delegated is not woken again"
+    return wake_refusal(projection, policy, wake_id, more=more)
+
+
+def _wake_of(services: Services, run: Run, asked: WakeRequested) -> WakeScheduled:
+    own = run.policy == services.intake.policy
     return WakeScheduled(
         wake_id=asked.wake_id,
         due_at_ms=asked.due_at_ms,
         reason=asked.reason,
         granted_scopes=run.granted_scopes,
         agent=run.agent.name,
+        asked_by=AskingRun(policy=None if own else run.policy, requester=requester(run)),
     )
 
 

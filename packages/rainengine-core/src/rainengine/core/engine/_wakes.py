@@ -7,6 +7,9 @@
   That holds only for the wakes that were looked at, so the append names the head they were seen at.
   Beside a holder who appends all the time the head is given up and the row is left as it is:
   workers then look once more in vain, until the wake's run has begun.
+- A wake that a run asks for lets its own run do no more than that run: its scopes and no others,
+  the policy of its request, and its requester. A run that was delegated may not ask: what it does
+  later would be in no budget of its parent's, and go on when the parent has called it off.
 - A run that waited for a person until its token expired is called off in the same append, by a
   request to cancel it; the session's row says when that is due as it does for wakes.
 """
@@ -173,7 +176,9 @@ class Wakes:
                     wake_id=wake.wake_id, due_at_ms=wake.due_at_ms, reason=wake.reason
                 ),
                 granted_scopes=wake.granted_scopes,
-            )
+                policy=None if wake.asked_by is None else wake.asked_by.policy,
+            ),
+            wake.asked_by,
         )
         now_ms = self.intake.clock.now_ms()
         return NewRecord(record, now_ms, record.trigger_id, key_of(wake.wake_id))
@@ -191,6 +196,7 @@ def _is_same(pending: Wake, wake: WakeScheduled) -> bool:
         scheduled=True,
         granted_scopes=wake.granted_scopes,
         agent=wake.agent,
+        asked_by=wake.asked_by,
     )
 
 

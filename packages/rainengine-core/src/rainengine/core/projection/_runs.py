@@ -53,6 +53,7 @@ def waiting_run(
         body_hash=record.body_hash,
         resumes=record.resumes,
         parent=record.parent,
+        requester=record.requester,
     )
 
 

@@ -10,6 +10,7 @@ from rainengine.core.projection._evidence import Learning
 from rainengine.core.records import (
     AgentRef,
     Approval,
+    AskingRun,
     CallReference,
     Delegation,
     DelegationResult,
@@ -31,7 +32,7 @@ from rainengine.core.records import (
     Trigger,
 )
 
-PROJECTION_VERSION = 4
+PROJECTION_VERSION = 5
 """Raise it whenever the meaning or the shape of the projection changes."""
 
 WINDOW_ITEMS = 64
@@ -130,6 +131,7 @@ class Run:
     delegation: Delegation | None = None
     resumes: str | None = None
     parent: ParentRun | None = None
+    requester: str | None = None
     skills_used: list[str] = attrs.field(factory=list[str])
     done: list[CallReference] = attrs.field(factory=list[CallReference])
     in_doubt: list[CallReference] = attrs.field(factory=list[CallReference])
@@ -253,6 +255,7 @@ class Wake:
     scheduled: bool
     granted_scopes: tuple[str, ...] = ()
     agent: str | None = None
+    asked_by: AskingRun | None = None
 
 
 @attrs.define(kw_only=True)

@@ -188,6 +188,7 @@ def _wake_scheduled(world: World, event: r.WakeScheduled, at_ms: int) -> None:
         scheduled=True,
         granted_scopes=event.granted_scopes,
         agent=event.agent,
+        asked_by=event.asked_by,
     )
 
 

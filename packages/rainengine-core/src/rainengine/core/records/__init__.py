@@ -39,6 +39,7 @@ from rainengine.core.records._envelope import NewRecord as NewRecord
 from rainengine.core.records._envelope import StoredRecord as StoredRecord
 from rainengine.core.records._envelope import UnknownRecord as UnknownRecord
 from rainengine.core.records._events import ArtifactProduced as ArtifactProduced
+from rainengine.core.records._events import AskingRun as AskingRun
 from rainengine.core.records._events import DelegationRequested as DelegationRequested
 from rainengine.core.records._events import DelegationResolved as DelegationResolved
 from rainengine.core.records._events import GoalCreated as GoalCreated

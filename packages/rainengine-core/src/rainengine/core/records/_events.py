@@ -7,6 +7,7 @@ from typing import Literal
 import attrs
 
 from rainengine.core.records._base import JsonValue, KernelEvent
+from rainengine.core.records._policy import EnginePolicy
 
 
 @attrs.frozen(kw_only=True)
@@ -138,11 +139,23 @@ class WakeRequested(KernelEvent):
 
 
 @attrs.frozen(kw_only=True)
+class AskingRun:
+    """The run that asked for a wake: what bound it binds the run that follows.
+
+    `policy` is None where it was its engine's own. `requester` is the person who set the run in
+    motion, if it was one.
+    """
+
+    policy: EnginePolicy | None = None
+    requester: str | None = None
+
+
+@attrs.frozen(kw_only=True)
 class WakeScheduled(KernelEvent):
     """A wake will fire. `due_at_ms` is Unix time.
 
-    `agent` is whose run it will be, with `granted_scopes` and that agent's own;
-    None stands for the agent that comes to it.
+    `agent` is whose run it will be; None stands for the agent that comes to it. Its scopes are
+    `granted_scopes`, and that agent's own as well unless a run asked for it (`asked_by`).
     """
 
     wake_id: str
@@ -150,6 +163,7 @@ class WakeScheduled(KernelEvent):
     reason: str
     granted_scopes: tuple[str, ...] = ()
     agent: str | None = None
+    asked_by: AskingRun | None = None
     type: Literal["wake_scheduled"] = attrs.field(default="wake_scheduled", init=False, repr=False)
 
 

@@ -57,7 +57,8 @@ class TriggerRecord(Record):
 
     Whoever continues the run reads from here what it may do.
     `body_hash` is the SHA-256 (hex) of the RFC 8785 form of trigger and scopes.
-    `resumes` is the run that waited for this answer when it came in.
+    `resumes` is the run that waited for this answer when it came in. `requester` is the person
+    behind a run that was asked for by another, where `trigger` does not tell.
     """
 
     kind: ClassVar[str] = "trigger"
@@ -71,6 +72,7 @@ class TriggerRecord(Record):
     traceparent: str | None = None
     resumes: str | None = None
     parent: ParentRun | None = None
+    requester: str | None = None
 
 
 @attrs.frozen(kw_only=True)
