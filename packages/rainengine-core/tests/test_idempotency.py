@@ -8,7 +8,12 @@ import pytest
 import trio
 
 from rainengine.core import Respond
-from rainengine.core.errors import IdempotencyMismatch, RunInProgress, SessionBusy
+from rainengine.core.errors import (
+    IdempotencyMismatch,
+    InadmissibleValue,
+    RunInProgress,
+    SessionBusy,
+)
 from rainengine.core.records import (
     Attachment,
     Message,
@@ -71,6 +76,16 @@ async def test_keys_of_different_sessions_are_different(stage: Any) -> None:
     one = await engine.advance(stage.request("k"))
     two = await engine.advance(stage.request("k", session_id="t"))
     assert (one.outcome.response, two.outcome.response) == ("a", "b")
+
+
+@pytest.mark.parametrize("key", ["wake:w", "wake:", "outbox:0"])
+@pytest.mark.parametrize("how", ["advance", "submit"])
+async def test_the_engines_own_keys_are_no_callers(stage: Any, key: str, how: str) -> None:
+    """A key like those of wakes and deliveries is refused by name, and nothing is stored."""
+    engine = stage.engine([Respond("x")])
+    with pytest.raises(InadmissibleValue, match="idempotency_key"):
+        await getattr(engine, how)(stage.request(key))
+    assert await stage.stored() == []
 
 
 async def test_requests_without_a_key_are_all_new(stage: Any) -> None:

@@ -36,7 +36,8 @@ from rainengine.core.abc import (
     OutboxPublisher,
 )
 from rainengine.core.codec import read_order, read_result
-from rainengine.core.engine import AgentEngine, ProcessRequest
+from rainengine.core.engine import AgentEngine
+from rainengine.core.engine._requests import ROW_KEYS, Delivery
 from rainengine.core.errors import (
     InadmissibleValue,
     NoSuchAgent,
@@ -115,7 +116,7 @@ class SubAgents:
             cost_micros=result.cost_micros,
             tokens=result.tokens,
         )
-        request = ProcessRequest(
+        request = Delivery(
             session_id=result.session_id, trigger=trigger, idempotency_key=_key(entry)
         )
         try:
@@ -135,9 +136,9 @@ def child_of(correlation_id: str) -> str:
     return f"delegated-{sha256(correlation_id.encode()).hexdigest()[:32]}"
 
 
-def _request(entry: OutboxEntry, engine: AgentEngine, order: DelegationOrder) -> ProcessRequest:
+def _request(entry: OutboxEntry, engine: AgentEngine, order: DelegationOrder) -> Delivery:
     task = {"task_type": order.task.task_type, "payload": order.task.payload}
-    return ProcessRequest(
+    return Delivery(
         session_id=child_of(order.correlation_id),
         trigger=ExternalEvent(source=f"agent:{order.agent}", payload=task),
         idempotency_key=_key(entry),
@@ -179,4 +180,4 @@ def _refusal(order: DelegationOrder, why: str) -> DelegatedResult:
 
 def _key(entry: OutboxEntry) -> str:
     """The idempotency key of what a row becomes: its own, shortened to any length."""
-    return f"outbox:{sha256(entry.key.encode()).hexdigest()}"
+    return f"{ROW_KEYS}{sha256(entry.key.encode()).hexdigest()}"

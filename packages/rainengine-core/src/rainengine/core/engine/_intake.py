@@ -14,7 +14,7 @@ from rainengine.core.engine._busy import busy_policy, cancellations, interruptio
 from rainengine.core.engine._ledgers import Backing
 from rainengine.core.engine._listening import Stop
 from rainengine.core.engine._repeating import Known, Repetitions
-from rainengine.core.engine._requests import Agent, ProcessRequest, Submitted
+from rainengine.core.engine._requests import Agent, ProcessRequest, Submitted, check_key
 from rainengine.core.engine._session import OpenSession
 from rainengine.core.errors import (
     AgentMismatch,
@@ -78,6 +78,7 @@ class Intake:
         One that a run `asked_by` itself has no more than that run.
         """
         codec.check_identifier("session_id", request.session_id)
+        check_key(request)
         _check_depth(request.parent)
         scopes = self._scopes(request, asked_by)
         return TriggerRecord(

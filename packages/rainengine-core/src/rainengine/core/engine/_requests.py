@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import attrs
 
+from rainengine.core.errors import InadmissibleValue
 from rainengine.core.records import (
     AgentProfile,
     AgentRef,
@@ -16,6 +17,11 @@ from rainengine.core.records import (
     StopReason,
     Trigger,
 )
+
+WAKE_KEYS = "wake:"
+ROW_KEYS = "outbox:"
+_OWN_KEYS = (WAKE_KEYS, ROW_KEYS)
+"""How the keys of triggers begin that the engine makes itself: who knew one could pre-empt it."""
 
 
 @attrs.frozen(kw_only=True)
@@ -38,7 +44,8 @@ class ProcessRequest:
 
     `granted_scopes` is what the caller may do; an agent's default scopes are added by the engine.
     `parent` is the run that delegated this one: it then has no scopes but `granted_scopes`.
-    The same `idempotency_key` again gives the recorded outcome, or goes on with the run.
+    The same `idempotency_key` again gives the recorded outcome, or goes on with the run; those that
+    begin with `wake:` or `outbox:` are the engine's own, and refused.
     `wait_ms` is how long to wait where that run is being worked on elsewhere.
     """
 
@@ -50,6 +57,21 @@ class ProcessRequest:
     provider: ProviderConfig | None = None
     parent: ParentRun | None = None
     wait_ms: int = 30_000
+
+
+@attrs.frozen(kw_only=True)
+class Delivery(ProcessRequest):
+    """A request that the engine makes of a row of the outbox, under a key of its own."""
+
+
+def check_key(request: ProcessRequest) -> None:
+    """Raise `InadmissibleValue` where a caller's key could be in the way of the engine's own."""
+    key: object = request.idempotency_key
+    if isinstance(request, Delivery) or not isinstance(key, str):
+        return
+    for begin in _OWN_KEYS:
+        if key.startswith(begin):
+            raise InadmissibleValue("idempotency_key", f"{begin!r} begins keys of the engine's own")
 
 
 @attrs.frozen(kw_only=True)

@@ -1,7 +1,8 @@
 """Wakes: scheduling them, and bringing in those whose time has come; ending waits that are over.
 
 - A wake id is used once in a session. Its trigger comes in under the key `wake:ID`, so however
-  many workers find it due, it fires once.
+  many workers find it due, it fires once. Such keys are the engine's alone: a request under one
+  would silence the wake.
 - Its trigger is intake: it is stored at once, also while somebody works on the session.
 - With the trigger the wake is pending no longer, and the session's row says when the next is due.
   That holds only for the wakes that were looked at, so the append names the head they were seen at.
@@ -24,7 +25,7 @@ from rainengine.core import codec
 from rainengine.core.abc import SessionIndex
 from rainengine.core.engine._intake import Intake, checked_scopes
 from rainengine.core.engine._ledgers import Backing
-from rainengine.core.engine._requests import Agent, ProcessRequest, Submitted
+from rainengine.core.engine._requests import WAKE_KEYS, Agent, ProcessRequest, Submitted
 from rainengine.core.engine._session import OpenSession, Outdated
 from rainengine.core.errors import (
     AgentMismatch,
@@ -48,7 +49,7 @@ _TRIES_AT_HEAD = 3
 
 def key_of(wake_id: str) -> str:
     """The idempotency key under which a wake fires."""
-    return f"wake:{wake_id}"
+    return f"{WAKE_KEYS}{wake_id}"
 
 
 def admitted(wake: WakeScheduled) -> WakeScheduled:
