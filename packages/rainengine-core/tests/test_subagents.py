@@ -128,7 +128,6 @@ class Office:
 
     async def work(self, publisher: Any = None, *, twice: bool = False) -> None:
         """Advance sessions and deliver rows until nothing is due; rows twice if need be."""
-        publisher = publisher or self.sub_agents
         while True:
             runs = await self.store.due("run")
             for session in runs:
@@ -137,13 +136,17 @@ class Office:
                 result = await engine.advance(ContinueRequest(session_id=session.session_id))
                 if result.outcome is None:
                     await engine.release(session.session_id)
-            rows = [row for due in await self.store.due("outbox") for row in await self.rows(due)]
-            for row in rows:
-                for _ in range(1 + twice):
-                    await publisher.publish(row)
-                await self.store.settle([OutboxReport(entry=row, outcome="delivered")])
-            if not runs and not rows:
+            if not await self.deliver(publisher, twice=twice) and not runs:
                 return
+
+    async def deliver(self, publisher: Any = None, *, twice: bool = False) -> bool:
+        """Deliver the rows that are due; return whether there are any."""
+        rows = [row for due in await self.store.due("outbox") for row in await self.rows(due)]
+        for row in rows:
+            for _ in range(1 + twice):
+                await (publisher or self.sub_agents).publish(row)
+            await self.store.settle([OutboxReport(entry=row, outcome="delivered")])
+        return bool(rows)
 
     async def rows(self, due: Any) -> Any:
         return await self.store.claim(due.tenant, due.session_id, claim_ms=1)
@@ -366,6 +369,32 @@ async def test_a_parents_cancellation_reaches_its_child(office: Office, began: b
     if began:
         ends.append(await office.end(await office.child(child)))
     assert [("cancelled", "enough")] * len(ends) == [(e.stop_reason, e.detail) for e in ends]
+
+
+async def test_what_is_called_off_is_the_delegated_run(office: Office) -> None:
+    """Whatever else was asked of the child is done, and the delegated run is stopped."""
+
+    def digger(request: Any) -> Any:
+        if isinstance(request.trigger, Message):
+            return Respond("I am waiting")
+        return Suspend(reason="how deep?")
+
+    office.models["digger"] = digger
+    await office.ask()
+    await office.work()
+    child = await office.child()
+    asked = Message(user_id="bob", content="What are you doing?")
+    engine, parent = (office.engine(office.store, name) for name in ("digger", "boss"))
+    assert engine is not None
+    assert parent is not None
+    await engine.submit(ProcessRequest(session_id=child, trigger=asked))
+    await parent.cancel("s", "enough")
+    await parent.advance(ContinueRequest(session_id="s"))
+    await office.deliver()
+    for _ in range(2):
+        await engine.advance(ContinueRequest(session_id=child))
+    ends = {e.stop_reason: e.response for e in await office.records(OutcomeRecord, child)}
+    assert {"suspended": None, "responded": "I am waiting", "cancelled": None} == ends
 
 
 async def test_a_child_that_has_ended_cannot_be_called_off(office: Office) -> None:

@@ -49,12 +49,15 @@ from rainengine.core.records import (
     EnginePolicy,
     ExternalEvent,
     ParentRun,
+    TriggerRecord,
 )
 
 EngineFor: TypeAlias = Callable[[Ledger, str], AgentEngine | None]
 """Makes the engine of an agent on one tenant's ledger, or None where there is no such agent."""
 
 _MICROS = 1_000_000
+_PAGE = 100
+"""The run is nearly always begun by the first record of its session."""
 
 
 @attrs.frozen(eq=False)
@@ -103,10 +106,11 @@ class SubAgents:
             await self._hand_back(entry, _refusal(order, f"it could not begin: {error}"))
 
     async def _call_off(self, entry: OutboxEntry, name: str, order: DelegationCancelled) -> None:
-        try:
-            await self._engine(entry, name).cancel(child_of(order.correlation_id), order.reason)
-        except SessionNotFound:
-            return  # it never began
+        engine = self._engine(entry, name)
+        run_id = await _run_of(engine.ledger, order.correlation_id)
+        if run_id is not None:  # or else it never began
+            child = child_of(order.correlation_id)
+            await engine.cancel(child, order.reason, trigger_id=run_id)
 
     async def _hand_back(self, entry: OutboxEntry, result: DelegatedResult) -> None:
         trigger = DelegationResult(
@@ -134,6 +138,19 @@ class SubAgents:
 def child_of(correlation_id: str) -> str:
     """The id of the session that does the work of a delegation."""
     return f"delegated-{sha256(correlation_id.encode()).hexdigest()[:32]}"
+
+
+async def _run_of(ledger: Ledger, correlation_id: str) -> str | None:
+    """The id of the run that does the work of a delegation, among all that its session had."""
+    child, after = child_of(correlation_id), 0
+    while page := await ledger.read(child, after=after, limit=_PAGE):
+        for stored in page:
+            began = stored.record
+            parent = began.parent if isinstance(began, TriggerRecord) else None
+            if parent is not None and parent.correlation_id == correlation_id:
+                return stored.trigger_id
+        after = page[-1].sequence
+    return None
 
 
 def _request(entry: OutboxEntry, engine: AgentEngine, order: DelegationOrder) -> Delivery:
