@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from math import nan
 from typing import Any
 
 import pytest
 import trio
 
 from rainengine.core import EnginePolicy, FallbackProvider, ProviderConfig, Respond, RetryPolicy
-from rainengine.core.abc import PricedProvider, ProviderDecision, StreamingProvider, Usage
+from rainengine.core.abc import PricedProvider, ProviderDecision, Quote, StreamingProvider, Usage
 from rainengine.core.errors import InvalidConfiguration, ProviderError
 from rainengine.core.inmemory import PricedScriptedProvider, ScriptedProvider
 from rainengine.core.records import ModelDecision, ProviderUsage, TokenPrice
@@ -294,9 +295,85 @@ def test_one_price_is_kept() -> None:
     assert quote.price == CHEAP
 
 
-def test_a_member_without_a_quote_leaves_none() -> None:
-    """What one member may use is not known: so it is not for all of them."""
-    assert fallback(priced([]), answering()).quote(ProviderConfig(), 1_000) is None
+def test_a_member_without_prices_counts_with_its_tokens() -> None:
+    """It costs nothing, as alone; what the others may cost is reserved all the same."""
+    provider = fallback(priced([]), answering())
+    quote = provider.quote(ProviderConfig(), 1_000)
+    assert quote is not None
+    assert (quote.input_tokens, quote.output_tokens, quote.cost_micros) == (2_000, 100, 1_100)
+    bounded = provider.quote(ProviderConfig(max_tokens=50), 1_000)
+    assert bounded is not None
+    assert bounded.output_tokens - 50 == 50
+
+
+def test_nothing_is_quoted_where_nothing_is_known() -> None:
+    """Members without prices, with no bound on what they answer, leave nothing to reserve."""
+    provider = fallback(answering(), answering())
+    assert provider.quote(ProviderConfig(), 1_000) is None
+    quote = provider.quote(ProviderConfig(max_tokens=50), 1_000)
+    assert quote is not None
+    assert (quote.input_tokens, quote.output_tokens, quote.cost_micros) == (2_000, 100, 0)
+
+
+async def test_what_does_not_fit_is_not_asked_behind_a_free_member(stage: Any) -> None:
+    """A member without prices does not take the others' costs out of the budget's sight."""
+    dear = priced([])
+    policy = EnginePolicy(max_cost_per_run=0.0001)
+    result = await advance(stage, fallback(dear, answering()), policy=policy)
+    assert (result.outcome.stop_reason, dear.requests) == ("policy_aborted", [])
+
+
+@pytest.mark.parametrize("usage", [{"input_tokens": 10}, {"input_tokens": 10, "output_tokens": 3}])
+async def test_what_a_free_member_answers_is_free(stage: Any, usage: dict[str, int]) -> None:
+    """Of what was reserved for all, the answer of a member without prices costs nothing."""
+    free = ScriptedProvider(lambda _: answer(**usage))
+    await advance(stage, fallback(priced([error("rate_limited")]), free))
+    _, settled = await stage.records(ProviderUsage)
+    assert (settled.cost_micros, settled.input_tokens) == (0, 10)
+
+
+async def test_failures_count_beside_a_free_answer_without_usage(stage: Any) -> None:
+    """What a member may have cost counts, also where the one that answered reports nothing."""
+    await advance(stage, fallback(priced([error("internal")]), answering()))
+    reserved, settled = await stage.records(ProviderUsage)
+    assert settled.output_tokens == 100
+    assert reserved.cost_micros > settled.cost_micros > 100
+
+
+async def test_failed_members_count_against_budgets_of_tokens(stage: Any) -> None:
+    """Without prices, what a member that failed may have used is counted in tokens."""
+    first, last = failing("internal"), ScriptedProvider(lambda _: answer(input_tokens=10))
+    policy = EnginePolicy(max_tokens_per_run=10_000)
+    engine = stage.engine([], provider=fallback(first, last), policy=policy)
+    await engine.advance(stage.request(provider=ProviderConfig(max_tokens=50)))
+    reserved, settled = await stage.records(ProviderUsage)
+    assert settled.output_tokens == 50
+    assert 10 + reserved.input_tokens / 2 >= settled.input_tokens > 500
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [{"cost_micros": -99_999}, {"input_tokens": -5}, {"input_tokens": "5"}, {"cached_tokens": nan}],
+)
+async def test_odd_figures_take_nothing_from_what_others_cost(stage: Any, usage: Any) -> None:
+    """A call with figures that cannot be counts as all that was reserved, members together."""
+    provider = fallback(priced([error("timeout")]), priced([answer(**usage)], DEAR))
+    await advance(stage, provider)
+    reserved, settled, *_ = await stage.records(ProviderUsage)
+    assert (settled.status, settled.cost_micros) == ("settled", reserved.cost_micros)
+
+
+def test_a_quote_that_is_no_amount() -> None:
+    """It is not added to what the others quote."""
+
+    class Lying:
+        generate_action = answering().generate_action
+
+        def quote(self, config: ProviderConfig, input_tokens: int) -> Quote:
+            return Quote(input_tokens=-5, output_tokens=0, cost_micros=0)
+
+    with pytest.raises(ValueError, match="Lying quotes what is no amount"):
+        fallback(priced([]), Lying()).quote(ProviderConfig(), 1_000)
 
 
 def answer(**usage: Any) -> ProviderDecision:

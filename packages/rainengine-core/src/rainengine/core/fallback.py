@@ -25,8 +25,8 @@ from rainengine.core.abc import (
     Usage,
 )
 from rainengine.core.errors import InvalidConfiguration, ProviderError
-from rainengine.core.prices import COSTS_NOTHING, cost_micros, most_input_tokens
-from rainengine.core.records import ProviderConfig
+from rainengine.core.prices import COSTS_NOTHING, cost_micros, is_amount, most_input_tokens
+from rainengine.core.records import ProviderConfig, TokenPrice
 
 _log = logging.getLogger("rainengine.core")
 
@@ -42,6 +42,7 @@ class FallbackProvider:
     part is void; who cannot be told (`Restartable`) gets the failure instead of another's answer.
 
     What members that failed may have cost is counted, by their quotes, with what the answer cost.
+    One without prices costs nothing; it counts with its tokens.
     """
 
     def __init__(
@@ -67,10 +68,16 @@ class FallbackProvider:
         return await self._ask(request, send)
 
     def quote(self, config: ProviderConfig, input_tokens: int) -> Quote | None:
-        """Return what all may use together, as each may be asked; None where that is not known."""
-        quotes = [_quote(member, config, input_tokens) for member in self._members.values()]
-        known = [quote for quote in quotes if quote is not None]
-        return _sum(known) if len(known) == len(quotes) else None
+        """Return what all may use together, as each may be asked; None where nothing is known.
+
+        Of a member whose answer nothing bounds, only the prompt is known.
+        """
+        members = self._members.values()
+        if config.max_tokens is None and not any(
+            _quote(member, config, input_tokens) for member in members
+        ):
+            return None
+        return _sum([_bound(member, config, input_tokens) for member in members])
 
     async def _ask(self, request: ProviderRequest, send: SendText | None) -> ProviderDecision:
         failures: dict[str, ProviderError] = {}
@@ -101,15 +108,29 @@ class FallbackProvider:
         failures: Mapping[str, ProviderError],
     ) -> ProviderDecision:
         inner = decision.provider
-        tokens = most_input_tokens(request)
-        costly = [failed for failed, error in failures.items() if error.kind not in COSTS_NOTHING]
-        paid = [_quote(self._members[failed], request.config, tokens) for failed in costly]
-        own = _quote(self._members[name], request.config, tokens)
         return attrs.evolve(
             decision,
             provider=name if inner is None else f"{name}/{inner}",
-            usage=_total(decision.usage, own, [quote for quote in paid if quote is not None]),
+            usage=self._used(request, name, decision.usage, failures),
         )
+
+    def _used(
+        self,
+        request: ProviderRequest,
+        name: str,
+        usage: Usage | None,
+        failures: Mapping[str, ProviderError],
+    ) -> Usage | None:
+        """Return what all together used; what cannot be is left for the engine to judge."""
+        tokens = most_input_tokens(request)
+        unsound = usage is not None and not _is_sound(usage)
+        if unsound or self.quote(request.config, tokens) is None:
+            return usage
+        costly = [failed for failed, error in failures.items() if error.kind not in COSTS_NOTHING]
+        own, *paid = (
+            _bound(self._members[member], request.config, tokens) for member in (name, *costly)
+        )
+        return _total(usage, own, paid)
 
 
 @attrs.define(eq=False)
@@ -179,8 +200,30 @@ def _all_failed(failures: Mapping[str, ProviderError]) -> ProviderError:
 # What it costs.
 
 
+_AMOUNTS = ("input_tokens", "output_tokens", "cached_tokens", "cost_micros")
+_UNPRICED = TokenPrice(input_micros=0, output_micros=0, source="no price is known")
+
+
+def _is_sound(usage: object) -> bool:
+    return isinstance(usage, Usage) and all(is_amount(getattr(usage, name)) for name in _AMOUNTS)
+
+
 def _quote(member: LlmProvider, config: ProviderConfig, input_tokens: int) -> Quote | None:
-    return member.quote(config, input_tokens) if isinstance(member, PricedProvider) else None
+    quote = member.quote(config, input_tokens) if isinstance(member, PricedProvider) else None
+    figures = () if quote is None else (quote.input_tokens, quote.output_tokens, quote.cost_micros)
+    if not all(map(is_amount, figures)):  # in a sum it would take from what others may cost
+        raise ValueError(f"{type(member).__name__} quotes what is no amount of tokens and cost")
+    return quote
+
+
+def _bound(member: LlmProvider, config: ProviderConfig, input_tokens: int) -> Quote:
+    """Return what a member may use, as far as that is known."""
+    return _quote(member, config, input_tokens) or Quote(
+        input_tokens=input_tokens,
+        output_tokens=config.max_tokens or 0,
+        cost_micros=0,
+        price=_UNPRICED,
+    )
 
 
 def _sum(quotes: Sequence[Quote]) -> Quote:
@@ -193,10 +236,10 @@ def _sum(quotes: Sequence[Quote]) -> Quote:
     )
 
 
-def _total(usage: Usage | None, own: Quote | None, paid: Sequence[Quote]) -> Usage | None:
+def _total(usage: Usage | None, own: Quote, paid: Sequence[Quote]) -> Usage:
     """Return what was used altogether: by the answer, or else all of its quote, and by failures."""
     used = _priced(usage, own)
-    if used is None or not paid:
+    if not paid:
         return used
     more = _sum(paid)
     return attrs.evolve(
@@ -208,8 +251,8 @@ def _total(usage: Usage | None, own: Quote | None, paid: Sequence[Quote]) -> Usa
     )
 
 
-def _priced(usage: Usage | None, own: Quote | None) -> Usage | None:
-    if own is None or (usage is not None and (usage.price is not None or usage.cost_micros)):
+def _priced(usage: Usage | None, own: Quote) -> Usage:
+    if usage is not None and (usage.price is not None or usage.cost_micros):
         return usage
     if usage is None or not (usage.input_tokens or usage.output_tokens):
         return Usage(

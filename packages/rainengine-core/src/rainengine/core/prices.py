@@ -26,7 +26,15 @@ from rainengine.core.records import (
 if TYPE_CHECKING:
     from genai_prices.types import ModelPrice, TieredPrices
 
+MAX_AMOUNT = 2**53
+"""More tokens or cost than this are no amount, and their sums would not fit a ledger."""
+
 _MICROS = 1_000_000
+
+
+def is_amount(value: object) -> bool:
+    """Whether this can be a number of tokens, a cost, or a time."""
+    return type(value) is int and 0 <= value <= MAX_AMOUNT
 
 
 def known_price(

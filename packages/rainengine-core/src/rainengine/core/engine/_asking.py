@@ -17,9 +17,10 @@ from rainengine.core.abc import (
 )
 from rainengine.core.engine._services import Services
 from rainengine.core.engine._streaming import Sender
-from rainengine.core.engine._usage import is_amount, reported
+from rainengine.core.engine._usage import reported
 from rainengine.core.errors import InadmissibleValue, ProviderError, ProviderErrorKind
 from rainengine.core.metering import CallFacts, measure
+from rainengine.core.prices import is_amount
 from rainengine.core.records import (
     Action,
     CallSkills,

@@ -16,7 +16,7 @@ import attrs
 from rainengine.core.abc import PricedProvider, ProviderRequest, Quote
 from rainengine.core.engine._asking import kind_of, told
 from rainengine.core.engine._services import Step
-from rainengine.core.engine._usage import is_amount, sound_price
+from rainengine.core.engine._usage import sound_price
 from rainengine.core.errors import ProviderError
 from rainengine.core.kernel import (
     REASON_CHARACTERS,
@@ -26,7 +26,7 @@ from rainengine.core.kernel import (
     shown_items,
     too_small,
 )
-from rainengine.core.prices import most_input_tokens, most_tokens
+from rainengine.core.prices import is_amount, most_input_tokens, most_tokens
 from rainengine.core.records import ExecutionPlan, ProviderConfig, ProviderUsage, Record
 
 _FRAMES = 128

@@ -19,12 +19,10 @@ import attrs
 from rainengine.core import codec
 from rainengine.core.abc import ProviderDecision, Usage
 from rainengine.core.errors import ProviderErrorKind
-from rainengine.core.prices import COSTS_NOTHING, cost_micros
+from rainengine.core.prices import COSTS_NOTHING, MAX_AMOUNT, cost_micros, is_amount
 from rainengine.core.records import ProviderUsage, Record, TokenPrice
 
 _AMOUNTS = ("input_tokens", "output_tokens", "cached_tokens", "cost_micros")
-_MAX_AMOUNT = 2**53
-"""More tokens or cost than this are no amount, and their sums would not fit a ledger."""
 _SOURCE_CHARACTERS = 200
 
 
@@ -52,7 +50,7 @@ def _priced(figures: dict[str, Any], reserved: ProviderUsage) -> dict[str, Any]:
     if price is None:
         return {"cost_micros": reserved.cost_micros}
     tokens = {name: figures[name] for name in _AMOUNTS if name != "cost_micros"}
-    return {"cost_micros": min(cost_micros(price, **tokens), _MAX_AMOUNT), "price": price}
+    return {"cost_micros": min(cost_micros(price, **tokens), MAX_AMOUNT), "price": price}
 
 
 def _figures(usage: Usage) -> dict[str, Any]:
@@ -80,11 +78,6 @@ def sound_price(price: object) -> TokenPrice | None:
     figures = price.input_micros, price.output_micros, price.cached_micros or 0
     source = codec.shown(price.source, str)[:_SOURCE_CHARACTERS]
     return attrs.evolve(price, source=source) if all(map(is_amount, figures)) else None
-
-
-def is_amount(value: object) -> bool:
-    """Whether this can be a number of tokens, a cost, or a time."""
-    return type(value) is int and 0 <= value <= _MAX_AMOUNT
 
 
 def usage_complaint(usage: Sequence[Record]) -> str | None:
