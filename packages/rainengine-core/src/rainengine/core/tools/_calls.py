@@ -49,8 +49,6 @@ from rainengine.core.tools._transactional import is_transactional
 MAX_RESUMED_ATTEMPTS = 5
 """A call that was interrupted this often is not started again: it may be what kills the process."""
 
-_REPLACED = "its skill has been replaced by one of another kind"
-
 
 @attrs.frozen(kw_only=True, eq=False)
 class Caller:
@@ -89,8 +87,6 @@ class Caller:
         skill = self.skills.get(node.call.name)
         if skill is None:
             return Attempt(failure=failure("internal", "its skill is no longer registered"))
-        if node.effects == "transactional" and not is_transactional(skill):
-            return Attempt(failure=failure("internal", _REPLACED))
         barred = self.bar(node)
         if barred is not None:
             return Attempt(failure=barred)
@@ -105,8 +101,6 @@ class Caller:
         if hindrance is not None:
             return hindrance
         skill = self.skills[node.call.name]
-        if is_transactional(skill):
-            return Attempt(failure=failure("internal", _REPLACED), harmless=True)
         invocation = self.invocation(node, number)
         outcome = await attempt(cast("Skill", skill), invocation, self._limits(skill))
         in_doubt = (
@@ -191,7 +185,7 @@ class Caller:
         """Return how an interrupted call ended, or None where it is to run again."""
         skill = self.skills.get(node.call.name)
         barred = self.bar(node)
-        again = skill is not None and barred is None and _may_run_again(node, skill)
+        again = skill is not None and barred is None and _may_run_again(node)
         if skill is not None and not again and not node.traceless:
             answer = await reconcile(
                 skill, self.invocation(node, node.attempt), self._limits(skill)
@@ -228,14 +222,8 @@ class Caller:
         return None
 
 
-def _may_run_again(node: Node, skill: AnySkill) -> bool:
-    if node.call.dry_run or node.effects == "pure":
-        return True
-    if node.effects == "unsafe":
-        return False
-    # The first attempt has left nothing, or something elsewhere that knows the key:
-    # in neither case may a skill of the other kind follow it.
-    return (node.effects == "transactional") == is_transactional(skill)
+def _may_run_again(node: Node) -> bool:
+    return node.call.dry_run or node.effects != "unsafe"
 
 
 def _not_again(node: Node, barred: ToolFailure, *, harmless: bool) -> ToolFailure:
@@ -249,8 +237,6 @@ def _interrupted(node: Node, skill: AnySkill | None) -> ToolFailure:
     kind: FailureKind = "internal"
     if skill is None:
         why = "it was interrupted, and its skill is no longer registered"
-    elif (node.effects == "transactional") != is_transactional(skill):
-        why = f"it was interrupted, and {_REPLACED}"
     else:
         why = f"it was started {node.attempt} times without an end, and is not started again"
         kind = "trap"
