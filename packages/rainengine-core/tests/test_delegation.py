@@ -13,6 +13,7 @@ from rainengine.core import (
     Delegate,
     DelegationResult,
     EnginePolicy,
+    Message,
     ProviderDecision,
     Respond,
 )
@@ -136,6 +137,19 @@ async def test_a_person_is_asked_by_default(stage: Any) -> None:
     (made,) = await stage.records(Delegation)
     assert (token, False) == (made.correlation_id, made.automatic)
     assert (1, "delegated") == (len(await rows(stage)), await state(stage))
+
+
+@pytest.mark.parametrize("review", [ReviewPolicy(), UNASKED], ids=["asked", "unasked"])
+async def test_work_that_cannot_go_out(stage: Any, review: ReviewPolicy) -> None:
+    """Nobody is asked of an order that does not fit into the outbox; its decision is invalid."""
+    text = "x" * (stage.ledger.max_payload_bytes - 15_000)
+    large = attrs.evolve(DIG, task=DelegatedTask(task_type="dig", payload=text))
+    profile = AgentProfile(delegates=("diggers",), review=review)
+    engine = stage.engine([large, Respond("too much")], profile=profile)
+    asked = Message(user_id="u" * 20_000, content="dig")  # who is named by the order
+    results = await stage.play(engine, stage.request(trigger=asked))
+    assert "too much" == results[-1].outcome.response
+    assert "bytes of JSON" in (await stage.records(ModelDecision))[0].invalid
 
 
 async def test_a_rejected_delegation(stage: Any) -> None:

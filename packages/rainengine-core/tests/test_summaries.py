@@ -164,6 +164,22 @@ async def test_a_summary_that_cannot_be_had_is_gone_without(stage: Any, failing:
     assert len(await summaries(stage)) == 1
 
 
+async def test_a_summary_that_no_budget_has_room_for(stage: Any) -> None:
+    """What is too large to be summarised within a budget is gone without, and the run goes on."""
+    engine = stage.engine(
+        answering(summarise=Respond("so far")),
+        profile=remembering(2),
+        policy=EnginePolicy(max_tokens_per_run=30_000),
+        provider_config=ProviderConfig(max_tokens=50),
+    )
+    await stage.play(engine, stage.request(text="x" * 40_000))
+    results = await talk(stage, engine, 2)
+    assert (results[-1].outcome.response, results[-1].outcome.steps_executed) == ("x", 2)
+    (gone_without,) = [d for d in await stage.records(ModelDecision) if d.purpose == "summarise"]
+    assert "max_tokens_per_run" in (gone_without.invalid or "")
+    assert {request.purpose for request in stage.provider.requests} == {"act"}
+
+
 async def test_a_summarys_text_is_clean(stage: Any) -> None:
     """What a ledger does not take is replaced."""
     engine = stage.engine(answering(summarise=Respond("so\ud800 far\0")), profile=remembering(2))

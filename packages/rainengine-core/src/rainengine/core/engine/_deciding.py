@@ -63,6 +63,9 @@ async def decide(step: Step, effect: AskProvider) -> Decided:
     if isinstance(asked, Finish):
         return _ended(step, asked)
     answer = await _attempt(step, effect.step, asked)
+    if isinstance(answer, Finish) and _is_done_without(answer, asked.purpose):
+        records: list[Record] = [_unusable(effect.step, asked.purpose, answer.detail)]
+        return Decided(records=records, followed=Followed(), steps=effect.step)
     if isinstance(answer, Finish):
         return _ended(step, answer)
     if isinstance(answer, ProviderError):
@@ -70,6 +73,11 @@ async def decide(step: Step, effect: AskProvider) -> Decided:
     else:
         records, followed = _answered(step, effect.step, asked, answer)
     return Decided(records=records, followed=followed, steps=effect.step)
+
+
+def _is_done_without(refused: Finish, purpose: Purpose) -> bool:
+    """Whether a run goes on although a budget has no room for what it wanted to ask."""
+    return purpose != "act" and refused.stop_reason == "policy_aborted"
 
 
 def _ended(step: Step, end: Finish) -> Decided:

@@ -34,6 +34,9 @@ from rainengine.core.records import (
 _ROOM_BYTES = 16 * 1024
 """What the trigger's record of a result needs besides it."""
 
+_ORDER_BYTES = 1024
+"""What an order may grow by from when it is reviewed until it goes out."""
+
 _LATEST_MS = 2**53
 _DONE: frozenset[StopReason] = frozenset({"responded", "yielded"})
 
@@ -43,19 +46,7 @@ def delegate(
 ) -> tuple[list[Record], tuple[OutboxItem, ...], OutcomeRecord]:
     """Return the records of a delegation, what goes out for it, and the run's outcome."""
     correlation_id = step.services.ids.new_id()
-    micros, tokens = _budget(step, batch)
-    made = Delegation(
-        correlation_id=correlation_id,
-        target=action.target,
-        task=action.task,
-        step=number,
-        granted_scopes=step.run.granted_scopes,
-        budget_micros=micros,
-        budget_tokens=tokens,
-        depth=step.depth + 1,
-        automatic=automatic,
-        expires_at_ms=min(step.now_ms() + step.profile.escalation.delegation_ttl_ms, _LATEST_MS),
-    )
+    made = _made(step, batch, number, action, correlation_id, automatic=automatic)
     requested = DelegationRequested(
         correlation_id=correlation_id,
         stream=action.target.stream,
@@ -68,8 +59,42 @@ def delegate(
         detail=f"{action.task.task_type:.200} was delegated to {action.target.stream}",
         resume_token=correlation_id,
     )
-    order = _item(made.target.stream, _order(step, made, micros))
+    order = _item(made.target.stream, _order(step, made))
     return [made, KernelEventRecord(requested), outcome], (order,), outcome
+
+
+def check_order(step: Step, batch: Sequence[Record], number: int, action: Delegate) -> None:
+    """Raise `InadmissibleValue` where work could not go out that people are about to be asked of.
+
+    Its decision may just fit: with what an order says besides, it may not.
+    """
+    made = _made(step, batch, number, action, "0" * 32, automatic=False)
+    cap = step.session.backing.ledger.max_payload_bytes
+    codec.to_json_object(codec.to_json(_order(step, made)), cap=cap - min(_ORDER_BYTES, cap // 4))
+
+
+def _made(
+    step: Step,
+    batch: Sequence[Record],
+    number: int,
+    action: Delegate,
+    correlation_id: str,
+    *,
+    automatic: bool,
+) -> Delegation:
+    micros, tokens = _budget(step, batch)
+    return Delegation(
+        correlation_id=correlation_id,
+        target=action.target,
+        task=action.task,
+        step=number,
+        granted_scopes=step.run.granted_scopes,
+        budget_micros=micros,
+        budget_tokens=tokens,
+        depth=step.depth + 1,
+        automatic=automatic,
+        expires_at_ms=min(step.now_ms() + step.profile.escalation.delegation_ttl_ms, _LATEST_MS),
+    )
 
 
 def _budget(step: Step, batch: Sequence[Record]) -> tuple[int, int | None]:
@@ -85,7 +110,7 @@ def _budget(step: Step, batch: Sequence[Record]) -> tuple[int, int | None]:
     )
 
 
-def _order(step: Step, made: Delegation, micros: int) -> DelegationOrder:
+def _order(step: Step, made: Delegation) -> DelegationOrder:
     return DelegationOrder(
         session_id=step.session.session_id,
         agent=step.run.agent.name,
@@ -93,7 +118,7 @@ def _order(step: Step, made: Delegation, micros: int) -> DelegationOrder:
         worker=made.target.worker,
         task=made.task,
         granted_scopes=made.granted_scopes,
-        budget_micros=micros,
+        budget_micros=made.budget_micros or 0,
         budget_tokens=made.budget_tokens,
         depth=made.depth,
         max_depth=step.max_depth,

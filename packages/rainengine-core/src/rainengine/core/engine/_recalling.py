@@ -16,6 +16,7 @@ from rainengine.core import codec
 from rainengine.core.abc import MemoryHit, Retrieval
 from rainengine.core.engine._asking import told
 from rainengine.core.engine._services import Step
+from rainengine.core.engine._session import Outdated
 from rainengine.core.kernel import deadline_ms
 from rainengine.core.projection import RECALLED
 from rainengine.core.records import (
@@ -43,6 +44,8 @@ async def recall(step: Step, number: int, action: MemorySearch) -> list[Record]:
         hits = await _search(step, query, limit)
         found["hits"] = [_shown(hit) for hit in hits]
         return _records(step, number, hits, found)
+    except Outdated:
+        raise  # of the session, which was looked at as the search was left off
     except Exception as error:  # noqa: BLE001  # retrieval is somebody else's code
         why = codec.clean_text(told(error))[:_ERROR_CHARACTERS]
         return _records(step, number, (), {"query": query, "error": why})
