@@ -334,6 +334,10 @@ CALL_STREAMS: dict[str, list[str]] = {
         call_piece(arguments=":1}"),
         call_piece(id="c2", name="search", arguments='{"y":2}'),
     ],
+    "an index that is null": [
+        call_piece(index=None, name="look_up", arguments='{"x":1}'),
+        call_piece(index=None, name="search", arguments='{"y":2}'),
+    ],
     "ids and names each time": [
         call_piece(index=0, id="c1", name="look_up", arguments='{"x"'),
         call_piece(index=0, id="c1", name="look_up", arguments=":1}"),
@@ -356,10 +360,40 @@ def test_calls_in_pieces(ask: Any, settings: Any, pieces: list[str]) -> None:
     whole = put_together(settings(), [*pieces, chunk(finish="tool_calls")])
     action = read_answer(WIRES["chat"].read(whole, ask(), settings()).answer, ask())
     assert isinstance(action, CallSkills)
-    assert [(call.call_id, call.name, call.args) for call in action.calls] == [
-        ("c1", "look_up", {"x": 1}),
-        ("c2", "search", {"y": 2}),
+    assert [(call.name, call.args) for call in action.calls] == [
+        ("look_up", {"x": 1}),
+        ("search", {"y": 2}),
     ]
+    assert {call.call_id for call in action.calls} in ({"c1", "c2"}, {""})
+
+
+PARTS = [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "hello"}]
+
+
+def test_parts_are_read_alike(ask: Any, settings: Any) -> None:
+    """What is said in a list of parts is said alike whole, streamed, and before calls."""
+    streamed = put_together(settings(), [chunk(content=PARTS), chunk(finish="stop")])
+    whole = {"choices": [{"message": {"content": PARTS}, "finish_reason": "stop"}]}
+    for one in (whole, streamed):
+        reading = WIRES["chat"].read(one, ask(), settings())
+        assert read_answer(reading.answer, ask()) == Respond("hello")
+    call = {"id": "c", "function": {"name": "look_up", "arguments": "{}"}}
+    message = {"content": PARTS, "tool_calls": [call]}
+    reading = WIRES["chat"].read({"choices": [{"message": message}]}, ask(), settings())
+    assert again(read_answer(reading.answer, ask()), ask, settings())[0]["content"] == "hello"  # type: ignore[arg-type]
+
+
+def test_a_response_that_repeats_nothing(ask: Any, settings: Any) -> None:
+    """Text that was only streamed is the answer of a response whose end repeats none of it."""
+    told = [
+        {"type": "response.output_text.delta", "delta": "hel"},
+        {"type": "response.output_text.delta", "delta": "lo"},
+        {"type": "response.completed", "response": {"status": "completed", "output": []}},
+    ]
+    chosen = settings(api="responses")
+    whole = put_together(chosen, [f"data: {json.dumps(one)}\n\n" for one in told])
+    reading = WIRES["responses"].read(whole, ask(), chosen)
+    assert read_answer(reading.answer, ask()) == Respond("hello")
 
 
 ARGUMENTS: dict[str, list[Any]] = {
@@ -489,7 +523,14 @@ def test_the_last_event_may_lack_its_end() -> None:
     assert list(reader.finish()) == ["[DONE]"]
 
 
-@pytest.mark.parametrize("data", ["", "x", "[1]", "7", "{", "{}"])
+def test_mixed_line_ends() -> None:
+    """A line feed belongs to the carriage return before it, and only to that one."""
+    whole = b"data: a\r\n\ndata: b\r\n\n"
+    reader = EventReader()
+    assert [event for byte in whole for event in reader.feed(bytes([byte]))] == ["a", "b"]
+
+
+@pytest.mark.parametrize("data", ["", "x", "[1]", "7", "{"])
 def test_an_event_that_is_no_object(data: str) -> None:
     """An event that is no JSON object is an error."""
     with pytest.raises(ProviderError, match="no JSON object"):

@@ -293,6 +293,11 @@ def test_a_class_of_the_sdk(name: str) -> None:
 
 
 CLASSES: list[tuple[Exception, str, bool]] = [
+    (
+        openai.APIResponseValidationError(httpx2.Response(200, request=REQUEST), None),
+        "invalid_response",
+        True,
+    ),
     (openai.APITimeoutError(REQUEST), "timeout", True),
     (openai.APIConnectionError(request=REQUEST), "transport", True),
     (openai.APIError("x", REQUEST, body=None), "internal", True),
@@ -354,6 +359,8 @@ def test_a_long_message_is_cut() -> None:
         ),
         ({"retry-after": "999999999"}, 86_400_000),
         ({"retry-after": "Mon, 21 Sep 2026 14:13:25 GMT"}, 5_000),
+        ({"retry-after": "Mon Sep 21 14:13:25 2026"}, 5_000),
+        ({"retry-after": "Mon, 21 Sep 2026 14:13:25 -0000"}, 5_000),
         ({"retry-after": "Mon, 21 Sep 2026 14:13:00 GMT"}, 0),
         ({"retry-after-ms": "120.5", "retry-after": "3"}, 121),
         ({"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "6m0s"}, 360_000),

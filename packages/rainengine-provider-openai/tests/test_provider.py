@@ -242,11 +242,14 @@ async def test_files_are_found(on_stage: Any, ask: Any, api: Any) -> None:
     assert str(body).count(sent) == 2
 
 
-async def test_a_file_that_is_not_found(on_stage: Any, ask: Any) -> None:
-    """Where the finder fails, the call fails before it is made."""
+@pytest.mark.parametrize("found", [FileNotFoundError("p.png"), None], ids=["fails", "nothing"])
+async def test_a_file_that_is_not_found(on_stage: Any, ask: Any, found: Any) -> None:
+    """Where the finder fails, or finds nothing, the call fails before it is made."""
 
     async def resolve(attachment: Attachment) -> bytes:
-        raise FileNotFoundError(attachment.name)
+        if isinstance(found, Exception):
+            raise found
+        return found  # type: ignore[no-any-return]
 
     blob = BlobRef(digest="d" * 64, size=4)
     part = AttachmentPart(Attachment(name="p.png", media_type="image/png", blob=blob))
@@ -297,6 +300,10 @@ BAD_VECTORS: dict[str, Any] = {
     "uneven": lambda texts: [[1.0], [1.0, 2.0]],
     "empty": lambda texts: [[], []],
     "no numbers": lambda texts: [["x"], ["y"]],
+    "no more than switches": lambda texts: [[True], [False]],
+    "no finite numbers": lambda texts: Reply.of_json(
+        {"data": [{"index": n, "embedding": [10**400]} for n in range(2)]}
+    ),
     "nonsense": lambda texts: Reply.of_json({"data": 7}),
 }
 

@@ -216,6 +216,11 @@ def test_a_stream_tells_its_usage(ask: Any, settings: Any) -> None:
     wire = WIRES["chat"]
     written = body(ask(), settings())
     assert wire.streamed(written, settings())["stream_options"] == {"include_usage": True}
+    own = {**written, "stream_options": {"include_obfuscation": False}}
+    assert wire.streamed(own, settings())["stream_options"] == {
+        "include_obfuscation": False,
+        "include_usage": True,
+    }
     assert "stream_options" not in wire.streamed(written, settings(stream_usage=False))
 
 
@@ -308,7 +313,20 @@ STRICT = {
         }
     },
 }
+
+
+def _holding(value: object) -> dict[str, Any]:
+    return {**STRICT, "properties": {"city": value}, "required": ["city"]}
+
+
 LAX: dict[str, dict[str, Any]] = {
+    "an open object or null": _holding({"type": ["object", "null"]}),
+    "anything": _holding({}),
+    "true": _holding(True),  # noqa: FBT003
+    "a list of anything": _holding({"type": "array"}),
+    "a list of true": _holding({"type": "array", "items": True}),
+    "an unknown format": _holding({"type": "string", "format": "uri"}),
+    "an unknown type": _holding({"type": "date"}),
     "open": {**STRICT, "additionalProperties": True},
     "optional": {**STRICT, "required": ["city", "days"]},
     "unknown keyword": {**STRICT, "minProperties": 1},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 _UNITS_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
@@ -44,7 +45,8 @@ def _number(text: str | None, factor: int) -> float | None:
 
 def _until(date: str | None, now_ms: int) -> float | None:
     try:
-        return parsedate_to_datetime(date or "").timestamp() * 1_000 - now_ms
+        at = parsedate_to_datetime(date or "")
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1_000 - now_ms
     except (ValueError, OverflowError):
         return None
 

@@ -28,13 +28,13 @@ from rainengine.provider_openai._schemas import SCHEMA_NAME, asked_for, is_stric
 from rainengine.provider_openai._settings import OpenAISettings
 from rainengine.provider_openai._texts import Paired, paired, text_of, texts_of
 from rainengine.provider_openai._tools import tools_of
-from rainengine.provider_openai._values import as_count, as_object, as_objects, as_text
+from rainengine.provider_openai._values import as_count, as_object, as_objects, as_text, said_in
 
 PATH = "/chat/completions"
 
 _REASONING = ("reasoning_content", "reasoning", "reasoning_details")
 """Fields of a message in which endpoints give reasoning, and want it back with its calls."""
-_OF_A_CALL = frozenset({"id", "index", "type", "function"})
+OF_A_CALL = frozenset({"id", "index", "type", "function"})
 
 
 # Requests.
@@ -54,8 +54,10 @@ def body(request: ProviderRequest, settings: OpenAISettings, files: Files) -> di
 
 def streamed(whole: dict[str, Any], settings: OpenAISettings) -> dict[str, Any]:
     """Return the body of the same request for a stream."""
-    usage = {"stream_options": {"include_usage": True}} if settings.stream_usage else {}
-    return {**whole, "stream": True, **usage}
+    if not settings.stream_usage:
+        return {**whole, "stream": True}
+    options = {**as_object(whole.get("stream_options")), "include_usage": True}
+    return {**whole, "stream": True, "stream_options": options}
 
 
 def _tools(tools: list[Tool], settings: OpenAISettings) -> dict[str, Any]:
@@ -140,7 +142,7 @@ class _Writer:
     def _with_calls(self, pair: Paired) -> dict[str, Any]:
         carried = [opened(call.opaque, "chat", self.model) for _, call in pair.calls()]
         beside = as_object(carried[0].get("message"))
-        said = texts_of(pair.message.parts) or as_text(beside.get("content")) or None
+        said = texts_of(pair.message.parts) or said_in(beside.get("content")) or None
         calls = [
             {**_call(call_id, call), **as_object(held.get("call"))}
             for (call_id, call), held in zip(pair.calls(), carried, strict=True)
@@ -171,7 +173,7 @@ def read(completion: object, request: ProviderRequest, settings: OpenAISettings)
     finish = choices[0].get("finish_reason")
     _raise_if_failed(finish, message, request)
     answer = ModelAnswer(
-        text=_text(message.get("content")) or as_text(message.get("refusal")),
+        text=said_in(message.get("content")) or as_text(message.get("refusal")),
         uses=_uses(message, asked),
         cut_short=finish == "length",
     )
@@ -193,19 +195,13 @@ def _raise_if_failed(finish: object, message: dict[str, Any], request: ProviderR
         raise refused(refusal)
 
 
-def _text(content: object) -> str:
-    if isinstance(content, str):
-        return content
-    return "".join(as_text(part.get("text")) for part in as_objects(content))
-
-
 def _uses(message: dict[str, Any], model: str) -> tuple[ToolUse, ...]:
     uses: list[ToolUse] = []
     beside = _beside(message)
     for call in as_objects(message.get("tool_calls")):
         function = as_object(call.get("function"))
         name = as_text(function.get("name"))
-        extra = {field: value for field, value in call.items() if field not in _OF_A_CALL and value}
+        extra = {field: value for field, value in call.items() if field not in OF_A_CALL and value}
         uses.append(
             ToolUse(
                 name=name,

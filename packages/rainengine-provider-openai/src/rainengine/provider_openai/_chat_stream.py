@@ -6,8 +6,9 @@ from typing import Any
 
 import attrs
 
+from rainengine.provider_openai._chat import OF_A_CALL
 from rainengine.provider_openai._failing import broken_off
-from rainengine.provider_openai._values import as_object, as_objects, as_text
+from rainengine.provider_openai._values import as_object, as_objects, as_text, said_in
 
 _ADDED_UP = ("content", "refusal", "reasoning_content", "reasoning")
 
@@ -35,14 +36,15 @@ class ChatStream:
         self._finish = as_text(choice.get("finish_reason")) or self._finish
         delta = as_object(choice.get("delta"))
         for name in _ADDED_UP:
-            if as_text(delta.get(name)):
-                self._message[name] = as_text(self._message.get(name)) + delta[name]
+            more = said_in(delta.get(name))
+            if more:
+                self._message[name] = as_text(self._message.get(name)) + more
         details = as_objects(delta.get("reasoning_details"))
         if details:
             self._message.setdefault("reasoning_details", []).extend(details)
         for call in as_objects(delta.get("tool_calls")):
             self._add_to_call(call)
-        return as_text(delta.get("content")) or as_text(delta.get("refusal"))
+        return said_in(delta.get("content")) or as_text(delta.get("refusal"))
 
     def _add_to_call(self, delta: dict[str, Any]) -> None:
         call = self._call_of(delta)
@@ -51,7 +53,7 @@ class ChatStream:
         function["name"] = function["name"] or as_text(more.get("name"))
         function["arguments"] = _joined(function["arguments"], more.get("arguments"))
         for name, value in delta.items():
-            if name not in ("id", "index", "type", "function") and value:
+            if name not in OF_A_CALL and value:
                 call[name] = value
 
     def _call_of(self, delta: dict[str, Any]) -> dict[str, Any]:
@@ -103,4 +105,4 @@ def _begins_another(call: dict[str, Any], delta: dict[str, Any]) -> bool:
     if call_id and call["id"]:
         return bool(call_id != call["id"])
     named = as_text(as_object(delta.get("function")).get("name"))
-    return "index" not in delta and bool(named and call["function"]["name"])
+    return delta.get("index") is None and bool(named and call["function"]["name"])

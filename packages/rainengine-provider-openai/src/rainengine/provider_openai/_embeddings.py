@@ -5,6 +5,7 @@ https://platform.openai.com/docs/api-reference/embeddings
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -34,7 +35,11 @@ def read(answer: object, count: int) -> list[tuple[float, ...]]:
 
 
 def _vector(value: object) -> tuple[float, ...]:
-    numbers = cast(list[object], value) if isinstance(value, list) else []
-    if not numbers or not all(isinstance(one, int | float) for one in numbers):
+    listed = cast(list[object], value) if isinstance(value, list) else []
+    try:
+        vector = tuple(float(cast(float, one)) for one in listed if type(one) in (int, float))
+    except OverflowError:
+        vector = ()
+    if not vector or len(vector) < len(listed) or not all(map(math.isfinite, vector)):
         raise unreadable("an embedding is no list of numbers")
-    return tuple(float(cast(float, one)) for one in numbers)
+    return vector

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import attrs
 
@@ -37,8 +37,8 @@ class EventReader:
 
     def feed(self, data: bytes) -> Iterator[str]:
         """Take in bytes; yield the data of events."""
-        if self._after_cr:
-            data = data.removeprefix(b"\n")
+        if self._after_cr and data:
+            data, self._after_cr = data.removeprefix(b"\n"), False
         if data:
             self._after_cr = data.endswith(b"\r")
             first, *following = _LINE_END.split(data)
@@ -71,9 +71,9 @@ class EventReader:
 def parsed(data: str) -> dict[str, Any]:
     """Return the JSON object of an event. Raises `ProviderError` where it is none."""
     try:
-        value = as_object(json.loads(data))
+        value: object = json.loads(data)
     except (ValueError, RecursionError):
-        value = {}
-    if not value:
+        value = None
+    if not isinstance(value, dict):
         raise unreadable(f"an event of the stream is no JSON object: {data}")
-    return value
+    return as_object(cast(object, value))

@@ -99,7 +99,7 @@ BY_CLASS: Mapping[str, Verdict] = {
 def verdict_of(error: Exception) -> Verdict:
     """Return what an error of a call is."""
     told, status = as_object(getattr(error, "body", None)), getattr(error, "status_code", None)
-    if isinstance(status, int):
+    if isinstance(status, int) and status >= HTTPStatus.MULTIPLE_CHOICES:
         return _by_word(told, "code") or _by_status(status)
     return _by_word(told, "code", "type") or _by_class(type(error))
 

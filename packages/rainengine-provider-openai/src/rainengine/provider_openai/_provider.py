@@ -136,9 +136,9 @@ def _pass_on(stream: AnswerStream, send: SendText, event: dict[str, Any]) -> boo
 async def _find(resolve: Resolve, attachment: Attachment) -> str:
     try:
         found = await resolve(attachment)
+        if isinstance(found, str):
+            return found
+        return data_url(attachment, base64.b64encode(found).decode())
     except Exception as error:
         message = f"attachment {attachment.name!r} was not found: {type(error).__name__}"
         raise ProviderError(message, kind="internal", retryable=True) from error
-    if isinstance(found, str):
-        return found
-    return data_url(attachment, base64.b64encode(found).decode())

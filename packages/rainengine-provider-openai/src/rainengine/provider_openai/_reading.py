@@ -12,7 +12,7 @@ from rainengine.core.tool_calling import ModelAnswer
 
 @attrs.frozen(kw_only=True)
 class Tokens:
-    """What an answer used. `input` includes `cached`."""
+    """What an answer used. `input` includes `cached`, of which no more counts."""
 
     input: int
     output: int
@@ -20,18 +20,18 @@ class Tokens:
 
     def usage(self, price: TokenPrice | None) -> Usage:
         """Return the usage at this price."""
-        cost = 0
+        cost, cached = 0, min(self.cached, self.input)
         if price is not None:
             cost = cost_micros(
                 price,
                 input_tokens=self.input,
                 output_tokens=self.output,
-                cached_tokens=self.cached,
+                cached_tokens=cached,
             )
         return Usage(
             input_tokens=self.input,
             output_tokens=self.output,
-            cached_tokens=self.cached,
+            cached_tokens=cached,
             cost_micros=cost,
             price=price,
         )

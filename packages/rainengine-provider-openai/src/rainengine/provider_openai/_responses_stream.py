@@ -19,6 +19,7 @@ class ResponseStream:
     """Takes events in, and gives the response that they make."""
 
     _items: list[dict[str, Any]] = attrs.field(factory=list[dict[str, Any]], init=False)
+    _text: str = attrs.field(default="", init=False)
     _response: dict[str, Any] | None = attrs.field(default=None, init=False)
 
     def feed(self, event: dict[str, Any]) -> str:
@@ -30,7 +31,9 @@ class ResponseStream:
             self._response = as_object(event.get("response"))
         elif kind == "response.output_item.done":
             self._items.append(as_object(event.get("item")))
-        return as_text(event.get("delta")) if kind in _TEXT else ""
+        text = as_text(event.get("delta")) if kind in _TEXT else ""
+        self._text += text
+        return text
 
     @property
     def complete(self) -> bool:
@@ -42,5 +45,10 @@ class ResponseStream:
         if self._response is None:
             raise broken_off()
         # Some endpoints do not repeat at the end what they streamed.
-        output = self._response.get("output") or self._items
+        output = self._response.get("output") or self._items or self._streamed()
         return {**self._response, "output": output}
+
+    def _streamed(self) -> list[dict[str, Any]]:
+        if not self._text:
+            return []
+        return [{"type": "message", "content": [{"type": "output_text", "text": self._text}]}]

@@ -21,6 +21,13 @@ def as_text(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
+def said_in(content: object) -> str:
+    """Return what a content says in words: it is a text, or a list of parts."""
+    if isinstance(content, str):
+        return content
+    return "".join(as_text(part.get("text")) for part in as_objects(content))
+
+
 def as_count(value: object) -> int:
     """Return the value if it is a whole number that is not negative, else 0."""
     return value if type(value) is int and value >= 0 else 0
