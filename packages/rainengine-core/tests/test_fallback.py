@@ -363,6 +363,29 @@ async def test_odd_figures_take_nothing_from_what_others_cost(stage: Any, usage:
     assert (settled.status, settled.cost_micros) == ("settled", reserved.cost_micros)
 
 
+@pytest.mark.parametrize("told", ["free", TokenPrice(input_micros=-1, output_micros=0, source="x")])
+async def test_a_price_that_cannot_be_does_not_make_an_answer_free(stage: Any, told: Any) -> None:
+    """An answer beside a failure is priced by its member where its own price is none."""
+    last = priced([answer(input_tokens=10, price=told)], DEAR)
+    await advance(stage, fallback(priced([error("timeout")]), last))
+    _, settled = await stage.records(ProviderUsage)
+    by_the_answer, by_the_failure = 50, settled.input_tokens - 10 + 100
+    assert by_the_answer + by_the_failure == settled.cost_micros
+
+
+@pytest.mark.parametrize("kind", ["timeout", "rate_limited"])
+async def test_an_answer_that_nothing_prices_counts_as_its_own_quote(stage: Any, kind: str) -> None:
+    """Tokens without a price cost what their member was reserved for, whatever others may."""
+
+    class Vague(ScriptedProvider):
+        def quote(self, config: ProviderConfig, input_tokens: int) -> Quote:
+            return Quote(input_tokens=input_tokens, output_tokens=100, cost_micros=7_000)
+
+    await advance(stage, fallback(Vague([error(kind)]), Vague([answer(input_tokens=10)])))
+    _, settled = await stage.records(ProviderUsage)
+    assert {"timeout": 14_000, "rate_limited": 7_000}[kind] == settled.cost_micros
+
+
 def test_a_quote_that_is_no_amount() -> None:
     """It is not added to what the others quote."""
 
