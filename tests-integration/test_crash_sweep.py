@@ -77,7 +77,7 @@ def test_transactions_are_never_in_doubt(reports: list[dict[str, Any]]) -> None:
 def test_the_steps_are_swept_to_their_end(reports: list[dict[str, Any]]) -> None:
     """The points of a sweep, a slice too, reach to a whole run's last step and statement.
 
-    How many there are depends on what happens at the same time, and varies by a few from run to run.
+    How many there are depends on what happens at the same time, and varies by a few.
     """
     for report in reports:
         reach = report["points"] * report["every"] + report["every"]

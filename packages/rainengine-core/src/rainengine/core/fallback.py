@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
+from typing import TypeGuard
 
 import attrs
 import trio
@@ -208,6 +209,12 @@ def _is_sound(usage: object) -> bool:
     return isinstance(usage, Usage) and all(is_amount(getattr(usage, name)) for name in _AMOUNTS)
 
 
+def _is_price(price: object) -> TypeGuard[TokenPrice]:
+    if not isinstance(price, TokenPrice):
+        return False
+    return all(map(is_amount, (price.input_micros, price.output_micros, price.cached_micros or 0)))
+
+
 def _quote(member: LlmProvider, config: ProviderConfig, input_tokens: int) -> Quote | None:
     quote = member.quote(config, input_tokens) if isinstance(member, PricedProvider) else None
     figures = () if quote is None else (quote.input_tokens, quote.output_tokens, quote.cost_micros)
@@ -252,7 +259,8 @@ def _total(usage: Usage | None, own: Quote, paid: Sequence[Quote]) -> Usage:
 
 
 def _priced(usage: Usage | None, own: Quote) -> Usage:
-    if usage is not None and (usage.price is not None or usage.cost_micros):
+    """Return what an answer used, priced as reported, by its member's price, or as its quote."""
+    if usage is not None and (_is_price(usage.price) or usage.cost_micros):
         return usage
     if usage is None or not (usage.input_tokens or usage.output_tokens):
         return Usage(
@@ -261,8 +269,8 @@ def _priced(usage: Usage | None, own: Quote) -> Usage:
             cost_micros=own.cost_micros,
             price=own.price,
         )
-    if own.price is None:
-        return usage
+    if not _is_price(own.price):
+        return attrs.evolve(usage, cost_micros=own.cost_micros, price=None)
     cost = cost_micros(
         own.price,
         input_tokens=usage.input_tokens,
