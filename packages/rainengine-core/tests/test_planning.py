@@ -17,12 +17,14 @@ from rainengine.core import (
     EnginePolicy,
     MemoryArchive,
     Plan,
+    ProviderConfig,
     Respond,
     Suspend,
     Yield,
 )
-from rainengine.core.abc import PlannerOutput, PlanningQuestion, ProposedPlan
+from rainengine.core.abc import PlannerOutput, PlanningQuestion, ProposedPlan, Quote
 from rainengine.core.errors import ProviderError
+from rainengine.core.inmemory import ScriptedProvider
 from rainengine.core.records import (
     AskingRun,
     ChatMessage,
@@ -556,6 +558,44 @@ async def test_a_plan_that_cannot_be_had_is_gone_without(
     assert (outcome.response, outcome.steps_executed) == ("acted", 2)
     decision = (await stage.records(ModelDecision))[0]
     assert (decision.purpose, bool(decision.invalid)) == ("plan", True)
+
+
+async def test_a_plan_that_no_budget_has_room_for(stage: Any) -> None:
+    """A question that does not fit is not asked, nor again; the run acts in its next steps."""
+    large = ChatMessage("user", (TextPart("x" * 40_000),))
+    planner = Asking(question_=PlanningQuestion(messages=(large,)))
+    engine = stage.engine(
+        [Continue(), Respond("acted")],
+        planner=planner,
+        policy=EnginePolicy(max_tokens_per_run=30_000),
+        provider_config=ProviderConfig(max_tokens=50),
+    )
+    outcome = (await stage.play(engine))[-1].outcome
+    assert ("acted", 3, 1) == (outcome.response, outcome.steps_executed, planner.asked)
+    assert ["act", "act"] == [request.purpose for request in stage.provider.requests]
+    gone_without, *_ = await stage.records(ModelDecision)
+    assert "plan" == gone_without.purpose
+    assert "max_tokens_per_run" in (gone_without.invalid or "")
+
+
+class Brief(ScriptedProvider):
+    """A provider that fails to quote long prompts."""
+
+    def quote(self, _: ProviderConfig, input_tokens: int) -> Quote:
+        if input_tokens > 20_000:
+            raise ValueError("that is too long")
+        return Quote(input_tokens=input_tokens, output_tokens=1, cost_micros=0)
+
+
+async def test_a_plan_that_cannot_be_quoted_is_gone_without(stage: Any) -> None:
+    """A provider that fails before it is asked for a plan may still be asked to act."""
+    large = ChatMessage("user", (TextPart("x" * 40_000),))
+    planner = Asking(question_=PlanningQuestion(messages=(large,)))
+    engine = stage.engine(planner=planner, provider=Brief([Respond("acted")]))
+    outcome = (await stage.play(engine))[-1].outcome
+    assert ("acted", 2) == (outcome.response, outcome.steps_executed)
+    gone_without, _ = await stage.records(ModelDecision)
+    assert "that is too long" in (gone_without.invalid or "")
 
 
 @pytest.mark.parametrize("question", [None, ValueError("no")])

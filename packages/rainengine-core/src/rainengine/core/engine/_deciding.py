@@ -76,8 +76,8 @@ async def decide(step: Step, effect: AskProvider) -> Decided:
 
 
 def _is_done_without(refused: Finish, purpose: Purpose) -> bool:
-    """Whether a run goes on although a budget has no room for what it wanted to ask."""
-    return purpose != "act" and refused.stop_reason == "policy_aborted"
+    """Whether a run goes on although what it wanted to ask does not fit, or cannot be quoted."""
+    return purpose != "act" and refused.stop_reason in ("policy_aborted", "provider_failure")
 
 
 def _ended(step: Step, end: Finish) -> Decided:
