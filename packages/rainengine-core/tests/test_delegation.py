@@ -20,6 +20,7 @@ from rainengine.core import (
 from rainengine.core.abc import DelegationCancelled, DelegationOrder, SessionQuery, Usage
 from rainengine.core.codec import encode_value, read_order, read_result
 from rainengine.core.errors import InadmissibleValue
+from rainengine.core.inmemory import InMemoryLedger
 from rainengine.core.records import (
     DelegatedTask,
     Delegation,
@@ -150,6 +151,29 @@ async def test_work_that_cannot_go_out(stage: Any, review: ReviewPolicy) -> None
     results = await stage.play(engine, stage.request(trigger=asked))
     assert "too much" == results[-1].outcome.response
     assert "bytes of JSON" in (await stage.records(ModelDecision))[0].invalid
+
+
+async def test_an_approved_order_that_no_longer_fits(stage: Any) -> None:
+    """Its approval is refused, as often as it is given; a rejection ends the wait."""
+    text = "x" * (stage.ledger.max_payload_bytes // 2)
+    large = attrs.evolve(DIG, task=DelegatedTask(task_type="dig", payload=text))
+    profile = AgentProfile(delegates=("diggers",))
+    await stage.play(stage.engine([large], profile=profile))
+    (pending,) = await stage.records(PendingApproval)
+    small = InMemoryLedger(backing=stage.ledger, max_payload_bytes=len(text))
+    engine = stage.engine([Respond("x")], profile=profile, ledger=small)
+
+    async def decide(decision: Any) -> OutcomeRecord:
+        trigger = Approval(resume_token=pending.resume_token, decision=decision)
+        request = stage.request(trigger=trigger, granted_scopes=REVIEWER)
+        return (await stage.play(engine, request))[-1].outcome
+
+    for _ in range(2):
+        refused = await decide("approved")
+        assert "policy_aborted" == refused.stop_reason
+        assert "bytes of JSON" in refused.detail
+    assert ([], "suspended") == (await rows(stage), await state(stage))
+    assert "x" == (await decide("rejected")).response
 
 
 async def test_a_rejected_delegation(stage: Any) -> None:

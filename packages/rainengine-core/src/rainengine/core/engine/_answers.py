@@ -13,6 +13,7 @@ import attrs
 
 from rainengine.core import codec, telemetry
 from rainengine.core.engine import _graphs as graphs
+from rainengine.core.engine._delegations import ROOM_WHEN_APPROVED, check_order
 from rainengine.core.engine._reservations import next_call
 from rainengine.core.engine._services import Services, Step
 from rainengine.core.engine._session import OpenSession, Resumed
@@ -36,6 +37,7 @@ from rainengine.core.projection import ParkedRun, Run, new_graph
 from rainengine.core.records import (
     Approval,
     ApprovalResolution,
+    Delegate,
     DelegationResolved,
     DelegationResult,
     DoubtResolution,
@@ -96,8 +98,7 @@ def _unfit(step: Step, answer: Run) -> str | None:
     if not isinstance(trigger, Approval) or pending is None or trigger.decision == "rejected":
         return None
     if pending.delegation is not None:
-        able, delegates = step.able, step.profile.delegates
-        return complaint(pending.delegation, step.policy, able, delegates)
+        return _unfit_order(step, pending.step, pending.delegation)
     if not pending.calls:
         return None
     cap = step.session.backing.ledger.max_payload_bytes
@@ -107,6 +108,17 @@ def _unfit(step: Step, answer: Run) -> str | None:
     except InadmissibleValue as error:
         what = "edited_args" if trigger.edited_args else "what was approved cannot be stored"
         return f"{what}: {error}"
+    return None
+
+
+def _unfit_order(step: Step, number: int, action: Delegate) -> str | None:
+    refused = complaint(action, step.policy, step.able, step.profile.delegates)
+    if refused is not None:
+        return refused
+    try:
+        check_order(step, (), number, action, room=ROOM_WHEN_APPROVED)
+    except InadmissibleValue as error:
+        return f"what was approved cannot be handed over: {error}"
     return None
 
 

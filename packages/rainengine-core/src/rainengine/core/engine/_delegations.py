@@ -34,8 +34,11 @@ from rainengine.core.records import (
 _ROOM_BYTES = 16 * 1024
 """What the trigger's record of a result needs besides it."""
 
-_ORDER_BYTES = 1024
-"""What an order may grow by from when it is reviewed until it goes out."""
+ROOM_WHEN_ASKED = 1024
+"""Bytes that an order may grow by from when people are asked of it until it goes out."""
+
+ROOM_WHEN_APPROVED = 512
+"""Bytes that it may grow by as it goes out; less, so that what was asked of can be approved."""
 
 _LATEST_MS = 2**53
 _DONE: frozenset[StopReason] = frozenset({"responded", "yielded"})
@@ -63,14 +66,18 @@ def delegate(
     return [made, KernelEventRecord(requested), outcome], (order,), outcome
 
 
-def check_order(step: Step, batch: Sequence[Record], number: int, action: Delegate) -> None:
-    """Raise `InadmissibleValue` where work could not go out that people are about to be asked of.
+def check_order(
+    step: Step, batch: Sequence[Record], number: int, action: Delegate, *, room: int
+) -> None:
+    """Raise `InadmissibleValue` where work could not go out with so many bytes to spare.
 
     Its decision may just fit: with what an order says besides, it may not.
     """
     made = _made(step, batch, number, action, "0" * 32, automatic=False)
     cap = step.session.backing.ledger.max_payload_bytes
-    codec.to_json_object(codec.to_json(_order(step, made)), cap=cap - min(_ORDER_BYTES, cap // 4))
+    cap -= min(room, cap // 4)
+    codec.encode(made, cap=cap)
+    codec.to_json_object(codec.to_json(_order(step, made)), cap=cap)
 
 
 def _made(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rainengine.core import codec
-from rainengine.core.engine._delegations import check_order, delegate, requester
+from rainengine.core.engine._delegations import ROOM_WHEN_ASKED, check_order, delegate, requester
 from rainengine.core.engine._reservations import unused
 from rainengine.core.engine._services import Step
 from rainengine.core.kernel import delegation_review, graph_of
@@ -31,7 +31,7 @@ async def wait(
         return await suspend(step, batch, number=number, reason=action.reason, calls=calls)
     review = delegation_review(step.session.projection, step.profile)
     if review is not None:
-        check_order(step, batch, number, action)
+        check_order(step, batch, number, action, room=ROOM_WHEN_ASKED)
         return await suspend(step, batch, number=number, reason=review, delegation=action)
     return await hand_over(step, batch, number, action, automatic=True)
 
