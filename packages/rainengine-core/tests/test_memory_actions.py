@@ -7,9 +7,11 @@ from typing import Any
 import attrs
 import pytest
 import trio
+import trio.testing
 
 from rainengine.core import (
     AgentProfile,
+    Continue,
     EnginePolicy,
     InMemoryRetrieval,
     MemoryArchive,
@@ -19,6 +21,7 @@ from rainengine.core import (
     Webhook,
 )
 from rainengine.core.abc import MemoryHit
+from rainengine.core.errors import SessionBusy
 from rainengine.core.records import (
     KernelEventRecord,
     MemoryArchived,
@@ -188,6 +191,23 @@ async def test_a_cancel_ends_a_search(stage: Any) -> None:
         await engine.cancel("s", "enough")
     assert trio.current_time() - began == 1
     assert (await engine.advance(stage.go_on)).outcome.stop_reason == "cancelled"
+
+
+async def test_a_search_is_left_off_where_the_session_moved_on(stage: Any) -> None:
+    """A holder that is told so as it searches looks anew; it stores no search that failed."""
+
+    async def oversleep() -> Any:
+        await trio.testing.wait_all_tasks_blocked()  # the heartbeat sleeps, and will oversleep
+        stage.clock.jump(60_000)
+        await other.advance(stage.go_on)
+        await engine.cancel("s", "enough")
+        await trio.sleep_forever()
+
+    engine = stage.engine([MemorySearch(query="x")], retrieval=FakeRetrieval(oversleep))
+    other = stage.engine([Continue()], owner="two", ledger=stage.other_handle())
+    with pytest.raises(SessionBusy):
+        await engine.advance(stage.request())
+    assert [] == await events(stage, MemorySearched)
 
 
 async def test_large_memories_are_cut(stage: Any) -> None:
