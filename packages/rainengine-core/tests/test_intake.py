@@ -335,6 +335,6 @@ async def test_a_storm_of_intake_does_not_starve_the_holder(stage: Any) -> None:
     assert "done" == results[-1].outcome.response
     assert 2 == len(skill.invocations)
     assert (await verify_session(stage.ledger, "s")).ok
-    session = engine._sessions._sessions["s"]
+    session = engine._turns.sessions._sessions["s"]
     assert await session.refresh()
     assert await stage.replayed() == session.projection

@@ -437,7 +437,7 @@ class Play:
         replayed = SessionProjection()
         for record in records:
             fold(replayed, record.sequence, record)
-        live = self.engine._sessions._sessions.get(SESSION)
+        live = self.engine._turns.sessions._sessions.get(SESSION)
         if live is not None and live.projection.sequence == replayed.sequence:
             assert encode_value(replayed) == encode_value(live.projection)
         assert (await verify_session(self.truth, SESSION)).ok

@@ -159,7 +159,7 @@ def test_what_is_learned_stays_within_bounds(
         for number, turn in enumerate(history):
             await session.play(engine, number, turn)
             await engine.explain_policy("s")  # by which it takes in what others have stored
-            live = engine._sessions._sessions["s"].projection
+            live = engine._turns.sessions._sessions["s"].projection
             check_policy(live, turn.policy)
         stored = await session.stage.stored()
         assert live == await session.stage.replayed()

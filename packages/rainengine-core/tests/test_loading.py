@@ -25,7 +25,7 @@ async def observe(stage: Any, count: int) -> None:
 
 async def last_seen(engine: Any) -> tuple[int, str]:
     """How far the engine's projection of the session has come, and the newest observation."""
-    projection = (await engine._sessions.get("s")).projection
+    projection = (await engine._turns.sessions.get("s")).projection
     return projection.sequence, projection.world.observations[-1].observation_id
 
 

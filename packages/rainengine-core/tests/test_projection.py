@@ -172,7 +172,7 @@ def test_replay_equals_live(scripts: list[list[str]], new_stage: Any, run_trio: 
             await check(stage, engine)
 
     async def check(stage: Any, engine: Any) -> None:
-        live = engine._sessions._sessions["s"]
+        live = engine._turns.sessions._sessions["s"]
         assert live.projection == await stage.replayed()
         assert live.head == await stage.ledger.head("s")
 
@@ -322,7 +322,7 @@ async def test_a_long_session_is_loaded_from_its_snapshot(stage: Any) -> None:
     await other.advance(stage.request())
     assert snapshot is not None
     assert reads == [snapshot.sequence - 1]
-    assert other._sessions._sessions["s"].projection == await stage.replayed()
+    assert other._turns.sessions._sessions["s"].projection == await stage.replayed()
 
 
 @pytest.mark.parametrize("payload", ["", "{}x", '{"sequence": "many"}', "[]"])
@@ -336,4 +336,4 @@ async def test_a_snapshot_that_cannot_be_read_is_ignored(stage: Any, payload: st
     stage.ledger.offer_snapshot("s", attrs.evolve(snapshot, payload=payload))
     other = stage.engine(lambda _: Respond("y"), ledger=stage.other_handle())
     await other.advance(stage.request(trigger=Message(user_id="u", content="?")))
-    assert other._sessions._sessions["s"].projection == await stage.replayed()
+    assert other._turns.sessions._sessions["s"].projection == await stage.replayed()

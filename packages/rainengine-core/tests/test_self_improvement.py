@@ -140,7 +140,7 @@ async def test_calls_settled_by_the_end_are_counted(stage: Any) -> None:
     assert (reflection.tool_results, reflection.tool_failures) == (2, 2)
     (figures,) = (await stage.records(ToolPerformance))[-1].skills
     assert (figures.calls, figures.failures, figures.total_failures) == (3, 2, 2)
-    assert engine._sessions._sessions["s"].projection == await stage.replayed()
+    assert engine._turns.sessions._sessions["s"].projection == await stage.replayed()
 
 
 # Skills.

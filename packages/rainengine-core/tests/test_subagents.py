@@ -239,7 +239,7 @@ async def test_what_a_child_used_is_settled(office: Office) -> None:
     await office.work()
     engine = office.engine(office.store, "boss")
     assert engine is not None
-    state = (await engine._sessions.look_at("s")).projection.usage
+    state = (await engine._turns.sessions.look_at("s")).projection.usage
     assert (777, 42, 0, 0) == (
         state.cost_micros,
         state.tokens,

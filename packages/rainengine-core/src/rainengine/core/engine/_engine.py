@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Iterable
-from typing import TYPE_CHECKING, Literal, TypeVar
+from collections.abc import Collection, Iterable
+from typing import Literal
 
 from rainengine.core import codec, telemetry
 from rainengine.core.abc import (
@@ -31,17 +31,16 @@ from rainengine.core.engine._requests import (
     Submitted,
 )
 from rainengine.core.engine._services import OnDelta, Services
-from rainengine.core.engine._session import OpenSession, Outdated
-from rainengine.core.engine._sessions import SessionCache, is_taken, turn
+from rainengine.core.engine._sessions import SessionCache
 from rainengine.core.engine._steps import Stepper
 from rainengine.core.engine._tenure import Holder
+from rainengine.core.engine._turns import Turns
 from rainengine.core.engine._wakes import Wakes
 from rainengine.core.environment import RandomIds, SystemClock
 from rainengine.core.errors import (
     InadmissibleValue,
     InvalidConfiguration,
     InvalidSkill,
-    LeaseHeld,
     RunInProgress,
     SessionBusy,
 )
@@ -55,11 +54,6 @@ from rainengine.core.records import (
     ProviderConfig,
 )
 from rainengine.core.tools import check_manifest, check_schema, check_transactional
-
-if TYPE_CHECKING:
-    pass
-
-T = TypeVar("T")
 
 
 class AgentEngine:
@@ -104,7 +98,8 @@ class AgentEngine:
         holder = Holder(owner=owner or ids.new_id(), ttl_ms=lease_ttl_ms)
         backing = Backing.of(ledger)
         self._capable = backing.transactions is not None
-        self._sessions = SessionCache(backing, holder, clock, cached_sessions)
+        sessions = SessionCache(backing, holder, clock, cached_sessions)
+        self._turns = Turns(ledger, sessions)
         self._intake = Intake(
             backing=backing,
             agent=agent,
@@ -114,7 +109,7 @@ class AgentEngine:
             clock=clock,
             ids=ids,
         )
-        self._beside = Beside(ledger, self._sessions, self._intake)
+        self._beside = Beside(ledger, sessions, self._intake)
         self._wakes = Wakes(backing=backing, agent=agent, intake=self._intake)
         self._patches = Patches(agent=agent, policy=policy, ids=ids)
         services = Services(
@@ -198,8 +193,7 @@ class AgentEngine:
             submitted = await self._beside.look_ahead(request)
             while True:
                 try:
-                    async with turn(self._ledger, request.session_id):
-                        return await self._take_turn(request, submitted)
+                    return await self._take_turn(request, submitted)
                 except HeldElsewhere as held:
                     # Not during the turn: whoever works on it may need this same handle.
                     await self._intake.repeats.wait_for(request.session_id, held, patience)
@@ -213,32 +207,11 @@ class AgentEngine:
     async def _take_turn(
         self, request: ProcessRequest | ContinueRequest, submitted: Known | None
     ) -> AdvanceResult:
-        return await self._with_session(
+        return await self._turns.take(
             request.session_id,
             lambda session: self._advancer.advance(session, request, submitted),
             assume_new=submitted is None and _may_be_new(request),
         )
-
-    async def _with_session(
-        self,
-        session_id: str,
-        work: Callable[[OpenSession], Awaitable[T]],
-        *,
-        assume_new: bool = False,
-    ) -> T:
-        """Do the work on the session as it stands; anew where it turns out to have moved on."""
-        while True:
-            session = await self._sessions.get(session_id, assume_new=assume_new)
-            assume_new = False
-            try:
-                return await work(session)
-            except Outdated:
-                if not session.assumed_new:
-                    await session.refresh()
-            except LeaseHeld as held:
-                raise SessionBusy(held.session_id, held.owner, held.expires_at_ms) from held
-            finally:
-                self._sessions.keep(session)
 
     async def submit(self, request: ProcessRequest) -> Submitted:
         """Make a trigger durable without working on it, also while somebody holds the session.
@@ -285,8 +258,7 @@ class AgentEngine:
         """
         codec.check_identifier("session_id", session_id)
         wake = self._wakes.event(wake_id, due_at_ms, reason, granted_scopes)
-        async with turn(self._ledger, session_id):
-            await self._with_session(session_id, lambda s: self._wakes.schedule(s, wake))
+        await self._turns.take(session_id, lambda s: self._wakes.schedule(s, wake))
         return wake.wake_id
 
     async def fire_wakes(
@@ -301,20 +273,7 @@ class AgentEngine:
         """
         codec.check_identifier("session_id", session_id)
         due_by_ms = self._clock.now_ms() if now_ms is None else now_ms
-        if is_taken(self._ledger, session_id):  # for a step, maybe, that takes long
-            return await self._fire_beside(session_id, due_by_ms)
-        async with turn(self._ledger, session_id):
-            return await self._with_session(session_id, lambda s: self._wakes.fire(s, due_by_ms))
-
-    async def _fire_beside(self, session_id: str, due_by_ms: int) -> tuple[Submitted, ...]:
-        while True:
-            session = await self._sessions.look_at(session_id)
-            try:
-                return await self._wakes.fire(session, due_by_ms)
-            except Outdated:
-                continue
-            finally:
-                self._sessions.tell(session_id)
+        return await self._turns.take_or_look(session_id, lambda s: self._wakes.fire(s, due_by_ms))
 
     async def explain_policy(self, session_id: str) -> PolicyExplanation:
         """Tell which of the policy's values were learned in the session, and from what.
@@ -324,10 +283,7 @@ class AgentEngine:
         Raises `SessionNotFound` and `LedgerError`.
         """
         codec.check_identifier("session_id", session_id)
-        if is_taken(self._ledger, session_id):
-            return await explain(await self._sessions.look_at(session_id), self.policy)
-        async with turn(self._ledger, session_id):
-            return await self._with_session(session_id, lambda s: explain(s, self.policy))
+        return await self._turns.take_or_look(session_id, lambda s: explain(s, self.policy))
 
     async def propose_profile_patch(
         self, session_id: str, patch: JsonObject, *, reason: str = "", patch_id: str | None = None
@@ -346,8 +302,7 @@ class AgentEngine:
         """
         codec.check_identifier("session_id", session_id)
         record = self._patches.proposal(patch, patch_id, reason)
-        async with turn(self._ledger, session_id):
-            return await self._with_session(session_id, lambda s: self._patches.propose(s, record))
+        return await self._turns.take(session_id, lambda s: self._patches.propose(s, record))
 
     async def resolve_profile_patch(
         self,
@@ -370,11 +325,9 @@ class AgentEngine:
         """
         codec.check_identifier("session_id", session_id)
         check_answer(status, resolved_by)
-        async with turn(self._ledger, session_id):
-            return await self._with_session(
-                session_id,
-                lambda s: self._patches.resolve(s, patch_id, status, resolved_by),
-            )
+        return await self._turns.take(
+            session_id, lambda s: self._patches.resolve(s, patch_id, status, resolved_by)
+        )
 
     async def release(self, session_id: str) -> None:
         """Give the session's lease back, so that others may go on with it at once.
@@ -383,8 +336,7 @@ class AgentEngine:
         Does nothing where this engine's owner does not hold the session. Raises `LedgerError`.
         """
         codec.check_identifier("session_id", session_id)
-        async with turn(self._ledger, session_id):
-            await self._sessions.let_go(session_id)
+        await self._turns.let_go(session_id)
 
     async def cancel(self, session_id: str, reason: str, *, trigger_id: str | None = None) -> bool:
         """Ask for a run to be stopped, from any process; return whether there is one to stop.
