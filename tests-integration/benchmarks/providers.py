@@ -16,17 +16,11 @@ import attrs
 import openai
 import trio
 
-from rainengine.core.abc import ProviderRequest, StepContext
 from rainengine.core.records import (
-    AgentRef,
-    ChatMessage,
-    EnginePolicy,
-    Message,
-    ProviderConfig,
     SkillManifest,
-    TextPart,
 )
 from rainengine.core.settings import Secret
+from rainengine.core.testing import provider_request
 from rainengine.model_servers import Answer, Call, Server, open_openai_server
 from rainengine.provider_openai import Api, OpenAIProvider, OpenAISettings, open_openai_provider
 
@@ -35,21 +29,9 @@ SKILLS = tuple(
     SkillManifest(name=f"skill_{number}", description="Does something.", input_schema=SCHEMA)
     for number in range(8)
 )
-REQUEST = ProviderRequest(
-    trigger=Message(user_id="ada", content="hi"),
-    context=StepContext(
-        tenant="default",
-        session_id="s",
-        trigger_id="t",
-        agent=AgentRef(),
-        step=1,
-        granted_scopes=(),
-        deadline_ms=0,
-    ),
-    messages=tuple(ChatMessage("user", (TextPart("How is the weather?"),)) for _ in range(16)),
+REQUEST = provider_request(
+    *["How is the weather?"] * 16,
     available_skills=SKILLS,
-    config=ProviderConfig(),
-    policy=EnginePolicy(),
     actions=frozenset({"respond", "call_skills"}),
 )
 ANSWER = Answer(

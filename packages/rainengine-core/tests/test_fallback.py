@@ -14,6 +14,7 @@ from rainengine.core.abc import PricedProvider, ProviderDecision, Quote, Streami
 from rainengine.core.errors import InvalidConfiguration, ProviderError
 from rainengine.core.inmemory import PricedScriptedProvider, ScriptedProvider
 from rainengine.core.records import ModelDecision, ProviderUsage, TokenPrice
+from rainengine.core.testing import provider_request
 
 CHEAP = TokenPrice(input_micros=1_000_000, output_micros=1_000_000)
 DEAR = TokenPrice(input_micros=5_000_000, output_micros=5_000_000)
@@ -80,7 +81,7 @@ async def test_where_all_fail_all_are_told_of() -> None:
     """The error names every member's failure and is of the first kind that may cost something."""
     provider = fallback(failing("rate_limited"), failing("timeout"), failing("rate_limited"))
     with pytest.raises(ProviderError) as caught:
-        await provider.generate_action(a_request())
+        await provider.generate_action(provider_request())
     assert str(caught.value) == (
         "a: rate_limited: no rate_limited; b: timeout: no timeout; c: rate_limited: no rate_limited"
     )
@@ -95,7 +96,7 @@ async def test_the_soonest_advice_counts(advice: Any, told: int | None) -> None:
     """All failed, it is to be tried again when the first member is free, or at once."""
     members = [failing("rate_limited", retry_after_ms=wait) for wait in advice]
     with pytest.raises(ProviderError) as caught:
-        await fallback(*members).generate_action(a_request())
+        await fallback(*members).generate_action(provider_request())
     assert caught.value.retry_after_ms == told
 
 
@@ -103,7 +104,7 @@ async def test_an_end_that_cannot_pass_leaves_hope_for_the_first() -> None:
     """A last member that cannot be used does not make the failure of the first one final."""
     provider = fallback(failing("rate_limited"), failing("configuration", retryable=False))
     with pytest.raises(ProviderError) as caught:
-        await provider.generate_action(a_request())
+        await provider.generate_action(provider_request())
     assert caught.value.retryable
 
 
@@ -223,7 +224,7 @@ async def test_who_cannot_be_told_gets_no_second_answer() -> None:
     told: list[str] = []
     second = answering()
     with pytest.raises(ProviderError, match="a: transport"):
-        await fallback(Slow(2, error()), second).stream_action(a_request(), told.append)
+        await fallback(Slow(2, error()), second).stream_action(provider_request(), told.append)
     assert (told, second.requests) == (["0 ", "1 "], [])
 
 
@@ -231,7 +232,7 @@ async def test_without_a_word_there_is_nothing_to_take_back() -> None:
     """A member that fails before it has sent anything is fallen back from in any case."""
     told: list[str] = []
     provider = fallback(Slow(0, error()), answering("hi"))
-    decision = await provider.stream_action(a_request(), told.append)
+    decision = await provider.stream_action(provider_request(), told.append)
     assert (decision.action, told) == (Respond("hi"), ["hi"])
 
 
@@ -250,7 +251,7 @@ async def test_a_member_that_was_given_up_is_not_heard_any_more() -> None:
                 send("too late")
 
     provider = fallback(Chatty(), answering("hi"), timeout_ms=5)
-    await provider.stream_action(a_request(), told.append)
+    await provider.stream_action(provider_request(), told.append)
     assert told == ["hi"]
 
 
@@ -451,26 +452,3 @@ def test_a_fallback_that_cannot_work_is_refused(members: Any, timeout_ms: Any, f
     with pytest.raises(InvalidConfiguration) as caught:
         FallbackProvider(members, timeout_ms=timeout_ms)
     assert caught.value.field == field
-
-
-def a_request() -> Any:
-    """What an engine would ask."""
-    from rainengine.core.abc import ProviderRequest, StepContext
-    from rainengine.core.records import AgentRef, Message
-
-    return ProviderRequest(
-        trigger=Message(user_id="user", content="hello"),
-        context=StepContext(
-            tenant="default",
-            session_id="s",
-            trigger_id="t",
-            agent=AgentRef(),
-            step=1,
-            granted_scopes=(),
-            deadline_ms=0,
-        ),
-        messages=(),
-        available_skills=(),
-        config=ProviderConfig(),
-        policy=EnginePolicy(),
-    )

@@ -2,41 +2,25 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
 import trio
 
-from rainengine.core.abc import ProviderDecision, ProviderRequest, StepContext, Usage
+from rainengine.core.abc import ProviderDecision, ProviderRequest, Usage
 from rainengine.core.errors import ProviderError
 from rainengine.core.inmemory import ScriptedProvider, Turn
 from rainengine.core.records import (
-    AgentRef,
     Continue,
-    EnginePolicy,
-    Message,
-    ProviderConfig,
     Respond,
     Yield,
 )
+from rainengine.core.testing import provider_request
 
 
 def request_of(step: int = 1) -> ProviderRequest:
     """What an engine would ask in this step."""
-    return ProviderRequest(
-        trigger=Message(user_id="user", content="hello"),
-        context=StepContext(
-            tenant="default",
-            session_id="s",
-            trigger_id="t",
-            agent=AgentRef(),
-            step=step,
-            granted_scopes=(),
-            deadline_ms=0,
-        ),
-        messages=(),
-        available_skills=(),
-        config=ProviderConfig(),
-        policy=EnginePolicy(),
-    )
+    request = provider_request()
+    return attrs.evolve(request, context=attrs.evolve(request.context, step=step))
 
 
 async def test_actions_come_in_the_order_of_the_script() -> None:

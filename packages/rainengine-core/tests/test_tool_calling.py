@@ -10,19 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rainengine.core.abc import InvalidAnswer, ProviderRequest, StepContext
+from rainengine.core.abc import InvalidAnswer, ProviderRequest
 from rainengine.core.records import (
     Action,
-    AgentRef,
     CallSkills,
     Continue,
     Delegate,
     DelegatedTask,
     DelegationTarget,
-    EnginePolicy,
     MemoryArchive,
     MemorySearch,
-    Message,
     Plan,
     PlannedSkillCall,
     ProviderConfig,
@@ -33,6 +30,7 @@ from rainengine.core.records import (
     ToolResultPart,
     Yield,
 )
+from rainengine.core.testing import provider_request
 from rainengine.core.testing.strategies import texts
 from rainengine.core.tool_calling import (
     RESERVED,
@@ -50,24 +48,11 @@ from rainengine.core.tool_calling import (
 KINDS: frozenset[Any] = frozenset(
     {"plan", "yield", "continue", "memory_search", "memory_archive", "suspend", "delegate"}
 )
-REQUEST = ProviderRequest(
-    trigger=Message(user_id="ada", content="hi"),
-    context=StepContext(
-        tenant="default",
-        session_id="s",
-        trigger_id="t",
-        agent=AgentRef(),
-        step=1,
-        granted_scopes=(),
-        deadline_ms=0,
-    ),
-    messages=(),
+REQUEST = provider_request(
     available_skills=(
         SkillManifest(name="look_up", description="Looks up.", input_schema={"type": "object"}),
         SkillManifest(name="röntgen", description="X-rays.", input_schema={}),
     ),
-    config=ProviderConfig(),
-    policy=EnginePolicy(),
     actions=KINDS | {"respond", "call_skills"},
 )
 

@@ -9,17 +9,14 @@ from typing import Any, TypeAlias
 import attrs
 import pytest
 
-from rainengine.core.abc import ProviderRequest, StepContext
+from rainengine.core.abc import ProviderRequest
 from rainengine.core.records import (
-    AgentRef,
     ChatMessage,
-    EnginePolicy,
-    Message,
     ProviderConfig,
     SkillManifest,
-    TextPart,
 )
 from rainengine.core.settings import Secret
+from rainengine.core.testing import provider_request
 from rainengine.model_servers import Script, Server, open_gemini_server
 from rainengine.provider_gemini import GeminiProvider, GeminiSettings, open_gemini_provider
 
@@ -58,33 +55,12 @@ def asking() -> Asking:
     """Return a function that makes requests: of messages, or of the words of a user."""
 
     def make(*messages: ChatMessage | str, **changes: Any) -> ProviderRequest:
-        said = [
-            ChatMessage("user", (TextPart(one),)) if isinstance(one, str) else one
-            for one in messages or ("Hello",)
-        ]
         config = {
             name: changes.pop(name)
             for name in ("model", "temperature", "max_tokens", "response_schema")
             if name in changes
         }
-        context = StepContext(
-            tenant="t",
-            session_id=changes.pop("session_id", "s"),
-            trigger_id="run",
-            agent=AgentRef(),
-            step=1,
-            granted_scopes=(),
-            deadline_ms=changes.pop("deadline_ms", 2**53),
-        )
-        request = ProviderRequest(
-            trigger=Message(user_id="u", content="Hello"),
-            context=context,
-            messages=tuple(said),
-            available_skills=(),
-            config=ProviderConfig(**config),
-            policy=EnginePolicy(),
-        )
-        return attrs.evolve(request, **changes)
+        return provider_request(*messages or ("Hello",), config=ProviderConfig(**config), **changes)
 
     return make
 

@@ -9,7 +9,7 @@ import attrs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rainengine.core.abc import ProviderRequest, StepContext
+from rainengine.core.abc import ProviderRequest
 from rainengine.core.codec import to_json
 from rainengine.core.kernel import build_context
 from rainengine.core.projection import Run, SessionProjection, fold
@@ -28,6 +28,7 @@ from rainengine.core.records import (
     ToolCallPart,
 )
 from rainengine.core.settings import Secret
+from rainengine.core.testing import provider_request
 from rainengine.core.testing.strategies import histories, json_objects, texts
 from rainengine.model_servers import gemini_complaints
 from rainengine.provider_gemini import GeminiSettings
@@ -90,23 +91,13 @@ def requests(draw: Any) -> ProviderRequest:
         SkillManifest(name=name, description="d", input_schema=draw(json_objects()))
         for name in names
     ]
-    return ProviderRequest(
+    return provider_request(
+        *(sendable(message, signature) for message in messages),
         trigger=run.trigger,
-        context=StepContext(
-            tenant="t",
-            session_id="s",
-            trigger_id="run",
-            agent=AgentRef(),
-            step=1,
-            granted_scopes=(),
-            deadline_ms=2**53,
-        ),
-        messages=tuple(sendable(message, signature) for message in messages),
         available_skills=tuple(attrs.evolve(one, input_schema=SCHEMA) for one in skills),
         config=ProviderConfig(
             response_schema=draw(st.sampled_from([None, {"type": "object", "properties": {}}]))
         ),
-        policy=EnginePolicy(),
         purpose=draw(st.sampled_from(["act", "plan", "summarise"])),
         actions=frozenset(draw(st.sets(st.sampled_from(ACTIONS)))) | {"respond"},
     )

@@ -9,12 +9,9 @@ from typing import Any, TypeAlias
 import attrs
 import pytest
 
-from rainengine.core.abc import ActionKind, ProviderRequest, StepContext
+from rainengine.core.abc import ActionKind, ProviderRequest
 from rainengine.core.records import (
-    AgentRef,
     ChatMessage,
-    EnginePolicy,
-    Message,
     Part,
     ProviderConfig,
     Purpose,
@@ -23,6 +20,7 @@ from rainengine.core.records import (
     TextPart,
 )
 from rainengine.core.settings import Secret
+from rainengine.core.testing import provider_request
 from rainengine.model_servers import Script, Server, open_openai_server
 from rainengine.provider_openai import Api, OpenAIProvider, OpenAISettings, open_openai_provider
 
@@ -48,21 +46,10 @@ def ask() -> Ask:
         purpose: Purpose = "act",
         **config: Any,
     ) -> ProviderRequest:
-        return ProviderRequest(
-            trigger=Message(user_id="ada", content="hi"),
-            context=StepContext(
-                tenant="default",
-                session_id="s",
-                trigger_id="t",
-                agent=AgentRef(),
-                step=1,
-                granted_scopes=(),
-                deadline_ms=0,
-            ),
-            messages=tuple(_message(*one) for one in messages or [("user", "hi")]),
+        return provider_request(
+            *(_message(*one) for one in messages or [("user", "hi")]),
             available_skills=tuple(skills),
             config=ProviderConfig(**config),
-            policy=EnginePolicy(),
             purpose=purpose,
             actions=actions,
         )

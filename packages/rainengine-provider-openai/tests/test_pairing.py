@@ -10,18 +10,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rainengine.core.abc import ProviderRequest, StepContext
 from rainengine.core.kernel import build_context
 from rainengine.core.projection import SessionProjection, fold
 from rainengine.core.records import (
     AgentProfile,
-    AgentRef,
     AttachmentPart,
     ChatMessage,
     DoubtResolution,
-    EnginePolicy,
     MemoryPolicy,
-    Message,
     NewRecord,
     ProviderConfig,
     SkillManifest,
@@ -30,6 +26,7 @@ from rainengine.core.records import (
     TriggerRecord,
 )
 from rainengine.core.settings import Secret
+from rainengine.core.testing import provider_request
 from rainengine.core.testing.strategies import (
     histories,
     instances,
@@ -48,21 +45,8 @@ APIS = get_args(Api)
 def complaints(messages: Any, skills: Any = (), **config: Any) -> list[str]:
     """Return what each API would complain of, in requests and in those for streams."""
     shown = tuple(_sendable(message) for message in messages)
-    request = ProviderRequest(
-        trigger=Message(user_id="ada", content="hi"),
-        context=StepContext(
-            tenant="default",
-            session_id="s",
-            trigger_id="t",
-            agent=AgentRef(),
-            step=1,
-            granted_scopes=(),
-            deadline_ms=0,
-        ),
-        messages=shown,
-        available_skills=tuple(skills),
-        config=ProviderConfig(**config),
-        policy=EnginePolicy(),
+    request = provider_request(
+        *shown, available_skills=tuple(skills), config=ProviderConfig(**config)
     )
     files = {blob: data_url(file, "AAAA") for blob, file in references(shown).items()}
     found: list[str] = []

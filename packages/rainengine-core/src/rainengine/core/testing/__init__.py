@@ -2,7 +2,8 @@
 
 `LEDGER_CHECKS` states what every ledger promises, `TRANSACTION_CHECKS` what those promise besides
 that run skills in their transactions. `CrashingLedger` and `FaultyLedger` break things on purpose,
-`ScriptedClock` and `ScriptedIds` take chance and waiting out of a test.
+`ScriptedClock` and `ScriptedIds` take chance and waiting out of a test, and `provider_request`
+asks a provider without an engine.
 `differential` crashes a workload at every append and compares it with an uncrashed twin.
 Its module `strategies`, generators of records and histories, needs hypothesis to be installed.
 """
@@ -45,4 +46,5 @@ from rainengine.core.testing._ledger_checks import LEDGER_CHECKS as LEDGER_CHECK
 from rainengine.core.testing._ledger_checks import WORK_CHECKS as WORK_CHECKS
 from rainengine.core.testing._ledger_checks import LedgerCheck as LedgerCheck
 from rainengine.core.testing._maker import LedgerMaker as LedgerMaker
+from rainengine.core.testing._requests import provider_request as provider_request
 from rainengine.core.testing._transaction_checks import TRANSACTION_CHECKS as TRANSACTION_CHECKS
