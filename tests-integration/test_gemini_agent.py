@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,6 @@ from rainengine.core import (
     Message,
     ProcessRequest,
     RetryPolicy,
-    TextDelta,
     open_provider,
     run_until_terminal,
     skill,
@@ -33,7 +30,14 @@ from rainengine.model_servers import (
     broken_off,
     open_gemini_server,
 )
-from testbed.bookkeeper import DEMO, check_work, files_with, keep_books, live
+from testbed.bookkeeper import (
+    check_hanging_up,
+    check_work,
+    files_with,
+    keep_books,
+    live,
+    run_demo,
+)
 
 KEY = "canary-4711-in-no-ledger"
 MODEL = "gemini-2.5-flash"
@@ -86,50 +90,22 @@ async def test_killed_and_resumed(tmp_path: Path, sdk: str, *, stream: bool) -> 
 
 async def test_the_demo_itself(tmp_path: Path, sdk: str) -> None:
     """With a model named in the environment, the demo has that one decide."""
-    command = [sys.executable, str(DEMO / "main.py"), "--fast", "--folder", str(tmp_path)]
     with trio.fail_after(90):
         async with open_gemini_server(keep_books, api_key=KEY) as server:
-            environment = {**os.environ, **named(server, sdk), "PYTHONUTF8": "1"}
-            done = await trio.run_process(
-                command, env=environment, capture_stdout=True, capture_stderr=True, check=False
-            )
-    output = (done.stdout + done.stderr).decode()
-    assert done.returncode == 0, output
+            output = await run_demo(tmp_path, named(server, sdk))
     assert f"{MODEL} at {server.url} decides." in output
     assert "NO" not in output.split()
     assert KEY not in output
 
 
 async def test_cancelled_in_the_middle_of_a_stream(sdk: str) -> None:
-    """A host that gives up while the model talks is free within 100 ms, and can go on later.
-
-    The ledger has no half a decision, the endpoint no connection left.
-    """
+    """A host that gives up while the model talks is free within 100 ms, and can go on later."""
     script = [Answer(text="one two", sending=broken_off(Hang(), after=1)), Answer(text="whole")]
-    ledger = InMemoryLedger()
-    told: list[tuple[str, float]] = []
     async with (
         open_gemini_server(script) as server,
         open_provider("gemini", plain(server, sdk)) as provider,
     ):
-        with trio.CancelScope() as scope:
-
-            def hang_up(delta: TextDelta) -> None:
-                told.append((delta.text, trio.current_time()))
-                scope.cancel()
-
-            engine = AgentEngine(ledger=ledger, provider=provider, owner="host", on_delta=hang_up)
-            await run_until_terminal(engine, REQUEST)
-        assert trio.current_time() - told[0][1] < 0.1
-        await server.until(lambda it: it.open_connections == 0)
-        kinds = [entry.kind for entry in await ledger.read("s")]
-        assert "model_decision" not in kinds
-        assert "outcome" not in kinds
-        engine = AgentEngine(ledger=ledger, provider=provider, owner="host")
-        result = await run_until_terminal(engine, REQUEST)
-    assert (result.outcome.response, result.outcome.steps_executed) == ("whole", 1)
-    decisions = [one for one in await ledger.read("s") if one.kind == "model_decision"]
-    assert len(decisions) == 1
+        await check_hanging_up(server, provider)
 
 
 async def test_failures_are_retried_by_the_engine(sdk: str) -> None:

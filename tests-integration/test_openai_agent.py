@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,7 +14,6 @@ from rainengine.core import (
     Message,
     ProcessRequest,
     RetryPolicy,
-    TextDelta,
     open_provider,
     run_until_terminal,
 )
@@ -31,7 +28,14 @@ from rainengine.model_servers import (
     open_openai_server,
 )
 from rainengine.provider_openai import OpenAISettings, open_openai_provider
-from testbed.bookkeeper import DEMO, check_work, files_with, keep_books, live
+from testbed.bookkeeper import (
+    check_hanging_up,
+    check_work,
+    files_with,
+    keep_books,
+    live,
+    run_demo,
+)
 
 KEY = "sk-canary-4711-in-no-ledger"
 REQUEST = ProcessRequest(
@@ -76,28 +80,18 @@ async def test_killed_and_resumed(tmp_path: Path, api: str, *, stream: bool) -> 
 
 async def test_the_demo_itself(tmp_path: Path, api: str) -> None:
     """With a model named in the environment, the demo has that one decide."""
-    command = [sys.executable, str(DEMO / "main.py"), "--fast", "--folder", str(tmp_path)]
     with trio.fail_after(60):
         async with open_openai_server(keep_books, api_key=KEY) as server:
-            environment = {**os.environ, **named(server, api), "PYTHONUTF8": "1"}
-            done = await trio.run_process(
-                command, env=environment, capture_stdout=True, capture_stderr=True, check=False
-            )
-    output = (done.stdout + done.stderr).decode()
-    assert done.returncode == 0, output
+            output = await run_demo(tmp_path, named(server, api))
     assert f"gpt-test at {server.url}/v1 decides." in output
     assert "NO" not in output.split()
     assert KEY not in output
 
 
 async def test_cancelled_in_the_middle_of_a_stream(api: str) -> None:
-    """A host that gives up while the model talks is free within 100 ms, and can go on later.
-
-    The ledger has no half a decision, the endpoint no connection left.
-    """
+    """A host that gives up while the model talks is free within 100 ms, and can go on later."""
     after = 2 if api == "chat" else 6
     script = [Answer(text="one two", sending=broken_off(Hang(), after=after)), Answer(text="whole")]
-    ledger, told = InMemoryLedger(), []
     async with open_openai_server(script) as server:
         settings = OpenAISettings(
             model="gpt-test",
@@ -106,27 +100,7 @@ async def test_cancelled_in_the_middle_of_a_stream(api: str) -> None:
             api="chat" if api == "chat" else "responses",
         )
         async with open_openai_provider(settings) as provider:
-            with trio.CancelScope() as scope:
-
-                def hang_up(delta: TextDelta) -> None:
-                    told.append((delta.text, trio.current_time()))
-                    scope.cancel()
-
-                engine = AgentEngine(
-                    ledger=ledger, provider=provider, owner="host", on_delta=hang_up
-                )
-                await run_until_terminal(engine, REQUEST)
-            assert trio.current_time() - told[0][1] < 0.1
-            await server.until(lambda it: it.open_connections == 0)
-            assert trio.current_time() - told[0][1] < 0.1
-            kinds = [entry.kind for entry in await ledger.read("s")]
-            assert "model_decision" not in kinds
-            assert "outcome" not in kinds
-            engine = AgentEngine(ledger=ledger, provider=provider, owner="host")
-            result = await run_until_terminal(engine, REQUEST)
-    assert (result.outcome.response, result.outcome.steps_executed) == ("whole", 1)
-    decisions = [one for one in await ledger.read("s") if one.kind == "model_decision"]
-    assert len(decisions) == 1
+            await check_hanging_up(server, provider)
 
 
 async def test_failures_are_retried_by_the_engine(api: str) -> None:

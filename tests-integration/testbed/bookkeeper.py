@@ -17,6 +17,15 @@ from typing import Any
 import attrs
 import trio
 
+from rainengine.core import (
+    AgentEngine,
+    InMemoryLedger,
+    Message,
+    ProcessRequest,
+    TextDelta,
+    run_until_terminal,
+)
+from rainengine.core.abc import LlmProvider
 from rainengine.core.records import (
     ChatMessage,
     ModelDecision,
@@ -29,9 +38,10 @@ from rainengine.core.records import (
     ToolResultPart,
 )
 from rainengine.core.verification import verify_session
-from rainengine.model_servers import Answer, Asked, Call
+from rainengine.model_servers import Answer, Asked, Call, Server
 from rainengine.store_sqlite import open_sqlite_ledger
 
+PROMPTLY_S = 0.1
 DEMO = Path(__file__).parents[2] / "examples" / "durable_invoices"
 
 _MODEL = runpy.run_path(str(DEMO / "model.py"))
@@ -95,6 +105,50 @@ class Life:
     returncode: int
     events: list[dict[str, Any]]
     errors: str
+
+
+async def run_demo(folder: Path, environment: Mapping[str, str]) -> str:
+    """Have the demo run with a model that the environment names; return what it says."""
+    command = [sys.executable, str(DEMO / "main.py"), "--fast", "--folder", str(folder)]
+    done = await trio.run_process(
+        command,
+        env={**os.environ, **environment, "PYTHONUTF8": "1"},
+        capture_stdout=True,
+        capture_stderr=True,
+        check=False,
+    )
+    output = (done.stdout + done.stderr).decode()
+    assert done.returncode == 0, output
+    return output
+
+
+async def check_hanging_up(server: Server, provider: LlmProvider) -> None:
+    """Give up while the model talks: that takes less than 100 ms, and leaves nothing by halves.
+
+    The server's first answer hangs after its first text, the second is `whole`.
+    """
+    ledger = InMemoryLedger()
+    asked = Message(user_id="u", content="Hi")
+    request = ProcessRequest(session_id="s", trigger=asked, idempotency_key="hi")
+    told: list[float] = []
+    with trio.CancelScope() as scope:
+
+        def hang_up(_: TextDelta) -> None:
+            told.append(trio.current_time())
+            scope.cancel()
+
+        engine = AgentEngine(ledger=ledger, provider=provider, owner="host", on_delta=hang_up)
+        await run_until_terminal(engine, request)
+    assert trio.current_time() - told[0] < PROMPTLY_S
+    await server.until(lambda it: it.open_connections == 0)
+    assert trio.current_time() - told[0] < PROMPTLY_S
+    kinds = [entry.kind for entry in await ledger.read("s")]
+    assert not {"model_decision", "outcome"} & {*kinds}
+    engine = AgentEngine(ledger=ledger, provider=provider, owner="host")
+    result = await run_until_terminal(engine, request)
+    assert result.outcome is not None
+    assert (result.outcome.response, result.outcome.steps_executed) == ("whole", 1)
+    assert [entry.kind for entry in await ledger.read("s")].count("model_decision") == 1
 
 
 async def live(
